@@ -1,0 +1,129 @@
+"""Every bound in one table.
+
+Rule of this module: each bound is a named field with its unit, default and reason; the code that enforces a bound
+reads it from here and from nowhere else. A limit is checked on the declared size before anything is allocated.
+Lowering a default is never a patch release.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+__all__ = ["Limits"]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Bound what one peer may cost.
+
+    **Units**: sizes in bytes, times in seconds as `float`, everything else a count.
+    Give only the fields that differ: `Limits(max_payload=5_000_000)`.
+    Raises `ValueError` when a bound is not positive.
+    """
+
+    # The opening handshake (floor 1). 8 KiB lines are what web servers commonly take; 100 headers is generous.
+    max_request_line: int = 8 * KIB
+    """Length of the request line; longer is answered 414."""
+    max_header_line: int = 8 * KIB
+    """Length of one header line; longer is answered 431."""
+    max_headers: int = 100
+    """Number of header lines, repeated names counted; more is answered 431."""
+    max_header_bytes: int = 32 * KIB
+    """Length of all header lines together; more is answered 431."""
+    max_error_body: int = 64 * KIB
+    """How much of a server's refusal a client reads and keeps."""
+    handshake_timeout: float = 10.0
+    """From the TCP connection to the end of the opening handshake."""
+
+    # Long-polling request bodies (floor 2).
+    body_timeout: float = 30.0
+    """From the head of a POST to the end of its body; later is answered 408."""
+    min_body_rate: float = 1 * KIB
+    """Bytes per second below which a POST body is given up (after a grace of 5 s); answered 408."""
+
+    # Messages (floors 1 and 2).
+    max_message_size: int = 1 * MIB
+    """One WebSocket message after reassembly and inflation; larger closes 1009."""
+    max_payload: int = 1_000_000
+    """One Engine.IO payload: a POST body (413) or a WebSocket message (1009); told to the client as `maxPayload`."""
+    max_fragments: int = 1024
+    """Frames of one message, empty ones counted; more closes 1008."""
+    message_timeout: float = 60.0
+    """From the first byte of a message to its last; later closes 1008."""
+    max_control_per_second: float = 50.0
+    """Ping and pong frames, or heartbeat packets, in the long run; more closes 1008."""
+    max_control_burst: int = 200
+    """The same at once."""
+
+    # Queues and backpressure.
+    recv_queue_high: int = 16
+    """Messages received and not yet handled, above which the connection is no longer read."""
+    recv_queue_high_bytes: int = 256 * KIB
+    """The same in bytes."""
+    send_buffer_high: int = 64 * KIB
+    """Bytes waiting to be sent above which `await send()` waits and volatile events are dropped."""
+    send_buffer_max: int = 4 * MIB
+    """Bytes waiting to be sent above which the connection is closed."""
+    slow_consumer_timeout: float = 10.0
+    """How long a peer may keep us above `send_buffer_high` without taking a byte."""
+
+    # Life and death of a connection.
+    close_timeout: float = 5.0
+    """How long a closing handshake may take before the connection is cut."""
+    ping_interval: float = 25.0
+    """From one heartbeat to the next."""
+    ping_timeout: float = 20.0
+    """How long the answer to a heartbeat may take."""
+    max_connections: int | None = None
+    """Connections of one server; `None`: 80 % of the descriptors this process may open, computed at start."""
+    max_sessions: int | None = None
+    """Engine.IO sessions of one server; `None` as above; further handshakes are answered 503."""
+
+    # Engine.IO.
+    max_packets_per_payload: int = 1024
+    """Packets in one POST; real bursts pass 16 easily."""
+    upgrade_timeout: float = 10.0
+    """From the probing connection to the end of the upgrade."""
+    connect_timeout: float = 45.0
+    """From the Engine.IO handshake to the first namespace joined."""
+
+    # Socket.IO.
+    max_attachments: int = 100
+    """Binary attachments of one received packet. The JavaScript parser takes 10 (see `warn_attachments`)."""
+    warn_attachments: int = 10
+    """Attachments of one packet sent, above which a warning says that JavaScript clients will refuse it."""
+    max_attachment_bytes: int = 10_000_000
+    """All attachments of one received packet together."""
+    attachment_timeout: float = 30.0
+    """From a packet that announces attachments to the last of them."""
+    max_json_depth: int = 64
+    """Nesting of one received packet."""
+    max_json_nodes: int = 100_000
+    """Values in one received packet."""
+    max_number_digits: int = 64
+    """Digits of one number in a received packet."""
+    max_event_name: int = 256
+    """Characters of an event's name."""
+    max_namespace_length: int = 256
+    """Characters of a namespace's name."""
+    max_namespaces_per_connection: int = 100
+    """Namespaces one client may be in at once."""
+    max_rooms_per_socket: int = 1000
+    """Rooms one socket may be in at once."""
+    max_pending_acks: int = 10_000
+    """Acknowledgements awaited from one client."""
+    max_inflight_handlers: int = 64
+    """`concurrent=True` handlers of one socket that run at once; ordered handlers run one at a time."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"Limits.{field.name} must be a number, not {type(value).__name__}")
+            if value <= 0:
+                raise ValueError(f"Limits.{field.name} must be positive, not {value}")
