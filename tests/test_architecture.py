@@ -1,0 +1,234 @@
+"""The plan of the house, checked on the source text: who may import whom, who may touch the world, how long a file is.
+
+The rule is that of ARCHITECTURE.md. The source is parsed and never imported, so that an import inside a function
+or under `TYPE_CHECKING` counts like any other.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src"
+
+# From the ground up. A module may import what stands lower, its own floor's rooms, and on the top floor its neighbours.
+FLOORS: list[set[str]] = [
+    {"errors", "limits", "types"},
+    {"streams"},
+    {"websocket"},
+    {"engineio"},
+    {"socketio"},
+    {"serving", "cli", "__main__"},
+    {"__init__"},
+]
+
+# These decide and encode; time, randomness and bytes are handed to them.
+SANS_IO = {
+    "telex.errors",
+    "telex.limits",
+    "telex.types",
+    "telex.streams.base",
+    "telex.streams.deadlines",
+    "telex.websocket.frames",
+    "telex.websocket.deflate",
+    "telex.websocket.handshake",
+    "telex.websocket.connection",
+    "telex.engineio.packets",
+    "telex.engineio.payloads",
+    "telex.engineio.session",
+    "telex.socketio.packets",
+    "telex.socketio.parsers",
+    "telex.socketio.rooms",
+    "telex.socketio.acks",
+}
+WORLD = {
+    "asyncio",
+    "concurrent",
+    "datetime",
+    "multiprocessing",
+    "os",
+    "queue",
+    "random",
+    "secrets",
+    "select",
+    "selectors",
+    "signal",
+    "socket",
+    "ssl",
+    "subprocess",
+    "threading",
+    "time",
+    "uuid",
+}
+
+MAX_LINES = 500
+# A longer module states its reason here.
+LONG_MODULES: dict[str, str] = {}
+
+
+class Import(NamedTuple):
+    target: str
+    line: int
+    is_for_types_only: bool
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def is_type_checking(test: ast.expr) -> bool:
+    return ast.unparse(test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+
+
+def imports_of(tree: ast.AST, module: str, *, is_package: bool, types_only: bool = False) -> Iterator[Import]:
+    """Yield every import in the tree, wherever it stands, with its target's full name."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and is_type_checking(node.test):
+            for child in node.body:
+                yield from imports_of(
+                    ast.Module(body=[child], type_ignores=[]), module, is_package=is_package, types_only=True
+                )
+            for child in node.orelse:
+                yield from imports_of(
+                    ast.Module(body=[child], type_ignores=[]), module, is_package=is_package, types_only=types_only
+                )
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno, types_only)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module.split(".") if is_package else module.split(".")[:-1]
+                anchor = package[: len(package) - node.level + 1]
+                base = ".".join([*anchor, *([base] if base else [])])
+            for alias in node.names:
+                name = f"{base}.{alias.name}"
+                yield Import(name if name in MODULES else base, node.lineno, types_only)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"importlib.import_module", "__import__"}:
+            first = node.args[0] if node.args else None
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield Import(first.value, node.lineno, types_only)
+        yield from imports_of(node, module, is_package=is_package, types_only=types_only)
+
+
+IMPORTS: dict[str, list[Import]] = {
+    name: list(imports_of(ast.parse(path.read_text("utf-8"), str(path)), name, is_package=path.name == "__init__.py"))
+    for name, path in MODULES.items()
+}
+
+
+def room_of(module: str) -> str:
+    """Name the package or module right under `telex` that the module belongs to."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def floor_of(module: str) -> int:
+    room = room_of(module)
+    for height, rooms in enumerate(FLOORS):
+        if room in rooms:
+            return height
+    raise AssertionError(f"{module} stands on no floor: give it one in FLOORS and in ARCHITECTURE.md")
+
+
+def is_ours(target: str) -> bool:
+    return target == "telex" or target.startswith("telex.")
+
+
+def test_the_source_was_found() -> None:
+    assert {"telex.errors", "telex.limits", "telex.types"} <= MODULES.keys()
+
+
+def test_every_import_is_seen_wherever_it_stands() -> None:
+    tree = ast.parse(
+        "import a.b\n"
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from telex.errors import TelexError\n"
+        "def f():\n    from .. import limits\n    importlib.import_module('telex.types')\n"
+    )
+    found = list(imports_of(tree, "telex.streams.base", is_package=False))
+    assert found == [
+        Import("a.b", 1, False),
+        Import("typing", 2, False),
+        Import("telex.errors", 4, True),
+        Import("telex.limits", 6, False),
+        Import("telex.types", 7, False),
+    ]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_imports_upwards(module: str) -> None:
+    height = floor_of(module)
+    wrong = [
+        f"{module}:{line} imports {target}, which stands higher"
+        for target, line, _ in IMPORTS[module]
+        if is_ours(target) and floor_of(target) > height
+    ]
+    assert not wrong
+
+
+def test_rooms_import_each_other_in_one_direction_only() -> None:
+    graph: dict[str, set[str]] = {}
+    for module, imports in IMPORTS.items():
+        targets = {room_of(target) for target, _, _ in imports if is_ours(target)}
+        graph.setdefault(room_of(module), set()).update(targets - {room_of(module)})
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_modules_import_each_other_in_one_direction_only() -> None:
+    graph = {
+        module: {
+            target for target, _, types_only in imports if target in MODULES and target != module and not types_only
+        }
+        for module, imports in IMPORTS.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_socketio_reaches_the_wire_through_engineio() -> None:
+    wrong = [
+        f"{module}:{line} imports {target}"
+        for module, imports in IMPORTS.items()
+        if room_of(module) == "socketio"
+        for target, line, _ in imports
+        if is_ours(target) and room_of(target) == "websocket"
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", sorted(SANS_IO & MODULES.keys()))
+def test_codecs_and_state_machines_do_no_io(module: str) -> None:
+    wrong = [
+        f"{module}:{line} imports {target}"
+        for target, line, types_only in IMPORTS[module]
+        if target.split(".")[0] in WORLD
+        or target == "logging.handlers"
+        or (is_ours(target) and target not in SANS_IO and not types_only)
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_import_stands_at_the_foot_of_a_file(module: str) -> None:
+    """An import after the first definition is how a cycle is usually hidden."""
+    body = ast.parse(MODULES[module].read_text("utf-8")).body
+    definitions = [n.lineno for n in body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+    first = min(definitions, default=None)
+    late = [n.lineno for n in body if isinstance(n, ast.Import | ast.ImportFrom) and first and n.lineno > first]
+    assert not late
+
+
+def test_a_long_module_has_its_reason() -> None:
+    lengths = {str(path.relative_to(SOURCE)): len(path.read_text("utf-8").splitlines()) for path in MODULES.values()}
+    too_long = {name for name, length in lengths.items() if length > MAX_LINES}
+    assert too_long == LONG_MODULES.keys(), "split the module, or give (or drop) its reason in LONG_MODULES"
