@@ -1,0 +1,412 @@
+"""Turn bytes into WebSocket frames and back.
+
+Rule of this module: the wire format of RFC 6455 §5 and nothing else. No state of a connection, no time, no I/O, no
+randomness. It will have a compiled twin with the same names, results and exceptions, so it is kept small and exact;
+this file is the specification of that twin.
+
+Theory of operation: `FrameReader` is fed what the socket gave and hands out frames until it needs more. A header is
+judged as a whole before any payload is looked at: RSV bits, opcode, masking and the rules for control frames as soon
+as its first two bytes are there, sizes and fragmentation as soon as it is complete. So an oversized message costs its
+header. Control frames (at most 125 bytes) are handed out whole. Data frames are handed out **in parts**, as their
+payload arrives: the reader keeps no payload of an unfinished data frame, bad UTF-8 and bad compressed data fail inside
+the frame, and feeding byte by byte stays linear. A frame that is there as a whole is one part, which is the usual case
+and the fast one.
+"""
+
+from __future__ import annotations
+
+import codecs
+from enum import IntEnum
+from struct import Struct
+from typing import NamedTuple
+
+from telex.errors import FrameError
+
+__all__ = [
+    "CLOSE_CODES",
+    "MAX_CLOSE_REASON",
+    "MAX_CONTROL_PAYLOAD",
+    "Frame",
+    "FrameReader",
+    "Opcode",
+    "Utf8Decoder",
+    "apply_mask",
+    "decode_close",
+    "encode_close",
+    "encode_frame",
+]
+
+MAX_CONTROL_PAYLOAD = 125
+"""Bytes a control frame may carry (RFC 6455 §5.5)."""
+
+MAX_CLOSE_REASON = MAX_CONTROL_PAYLOAD - 2
+"""Bytes of UTF-8 the reason of a Close frame may have: the code takes two."""
+
+CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
+"""Codes that may stand in a Close frame.
+
+1004 has no meaning yet; 1005, 1006 and 1015 describe what never was on the wire; 1016-2999 are reserved, and 1012-1014
+were registered after the RFC. Source: RFC 6455 §7.4.2 and the IANA registry of close codes.
+"""
+
+
+class Opcode(IntEnum):
+    """Say what a frame carries (RFC 6455 §5.2)."""
+
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+class Frame(NamedTuple):
+    """Be one part of a frame: a whole control frame, or the payload of a data frame as far as it has arrived.
+
+    **Shape**: `fin` and `rsv1` are the header's, the same in every part. `begins` is true in the first part of the
+    frame, `ends` in the last; a message ends with the part that has both `fin` and `ends`. Only a frame without
+    payload has an empty part.
+    """
+
+    opcode: Opcode
+    payload: bytes
+    fin: bool = True
+    rsv1: bool = False
+    begins: bool = True
+    ends: bool = True
+
+
+_FIN = 0x80
+_RSV1 = 0x40
+_RSV23 = 0x30
+_OPCODE = 0x0F
+_CONTROL = 0x08
+_MASKED = 0x80
+_LENGTH_16 = 126
+_LENGTH_64 = 127
+_KEY_BYTES = 4
+_SHORTEST_HEADER = 2
+
+_pack_short = Struct("!BB").pack
+_pack_medium = Struct("!BBH").pack
+_pack_long = Struct("!BBQ").pack
+_unpack_medium = Struct("!H").unpack_from
+_unpack_long = Struct("!Q").unpack_from
+
+
+def _refusal(first: int, allow_rsv1: bool) -> str | None:
+    """Say what is wrong with the first byte of a header, or None."""
+    opcode = first & _OPCODE
+    if first & _RSV23:
+        return "a reserved bit is set"
+    # RFC 7692 §6: the bit is set on the first frame of a compressed message only, never on control frames.
+    if first & _RSV1 and not (allow_rsv1 and opcode in (Opcode.TEXT, Opcode.BINARY)):
+        return "RSV1 is set"
+    if opcode not in Opcode._value2member_map_:
+        return f"opcode {opcode:#x} is reserved"
+    # RFC 6455 §5.5: "All control frames [...] MUST NOT be fragmented."
+    if opcode & _CONTROL and not first & _FIN:
+        return "a control frame is fragmented"
+    return None
+
+
+_Shape = tuple[Opcode, bool, bool]
+
+
+def _shapes(allow_rsv1: bool) -> tuple[_Shape | None, ...]:
+    """Return for each first byte of a header its opcode, FIN and RSV1, or None where the byte is not allowed."""
+    return tuple(
+        None if _refusal(first, allow_rsv1) else (Opcode(first & _OPCODE), bool(first & _FIN), bool(first & _RSV1))
+        for first in range(256)
+    )
+
+
+# How long the header is, by its second byte: MASK and the short length.
+_HEADER_BYTES = tuple(
+    _SHORTEST_HEADER + {_LENGTH_16: 2, _LENGTH_64: 8}.get(second & 0x7F, 0) + (_KEY_BYTES if second & _MASKED else 0)
+    for second in range(256)
+)
+
+_SHAPES = {allow_rsv1: _shapes(allow_rsv1) for allow_rsv1 in (False, True)}
+
+
+def _compressed_bound(size: int) -> int:
+    """Return how large a message of `size` bytes can become by compression (zlib's `deflateBound`, rounded up)."""
+    return size + (size >> 10) + 64
+
+
+class FrameReader:
+    """Read frames from a stream of bytes.
+
+    Args:
+        expect_masked: true on a server: what a client sends must be masked, what a server sends must not
+            (RFC 6455 §5.1).
+        allow_rsv1: true where permessage-deflate was negotiated.
+        max_message_size: bytes the fragments of one message may have together. A compressed message may have a little
+            more, because data that cannot be compressed grows; its true size is bounded when it is inflated.
+        max_fragments: frames one message may have, empty ones counted.
+
+    **Ownership**: `feed` keeps a reference to the bytes until they are read. Unread bytes are copied once per `feed`,
+    so a caller that stops reading on purpose must also stop feeding.
+    **Limits**: `Limits.max_message_size`, `Limits.max_fragments`.
+    """
+
+    __slots__ = (
+        "_allow_rsv1",
+        "_budget",
+        "_data",
+        "_expected_mask",
+        "_key",
+        "_left",
+        "_max_compressed",
+        "_max_fragments",
+        "_max_message_size",
+        "_n_fragments",
+        "_offset",
+        "_pos",
+        "_shape",
+        "_shapes",
+    )
+
+    def __init__(self, *, expect_masked: bool, allow_rsv1: bool, max_message_size: int, max_fragments: int) -> None:
+        self._expected_mask = _MASKED if expect_masked else 0
+        self._allow_rsv1 = allow_rsv1
+        self._shapes = _SHAPES[allow_rsv1]
+        self._max_message_size = max_message_size
+        self._max_compressed = _compressed_bound(max_message_size)
+        self._max_fragments = max_fragments
+        self._data = b""  # what was fed
+        self._pos = 0  # how much of it was read
+        self._n_fragments = 0  # frames of the message that is open; 0: none is
+        self._budget = 0  # bytes its further frames may have
+        self._shape: _Shape = (Opcode.CONTINUATION, True, False)  # of the data frame whose payload is being read
+        self._left = 0  # payload of that frame that is still to come
+        self._offset = -1  # payload of that frame already handed out, modulo 4; -1: nothing was
+        self._key = b""  # its masking key
+
+    @property
+    def has_input(self) -> bool:
+        """Tell whether bytes are left that were not read; they may be too few for `read` to return anything."""
+        return self._pos < len(self._data)
+
+    @property
+    def has_open_message(self) -> bool:
+        """Tell whether something has begun and not ended: a message, a frame or a header."""
+        return self._left > 0 or self._n_fragments > 0 or self._pos < len(self._data)
+
+    def feed(self, data: bytes) -> None:
+        """Append what was received. **Next**: call `read` until it returns None."""
+        self._data = self._data[self._pos :] + data if self._pos < len(self._data) else data
+        self._pos = 0
+
+    def read(self) -> Frame | None:
+        """Return the next frame, or what has arrived of it; None when more bytes are needed.
+
+        Raises `FrameError` with 1002 (broken rule), 1008 (too many fragments) or 1009 (too large); after that the
+        stream has no more meaning and the reader must not be used.
+
+        Source: RFC 6455 §5.2, §5.4, §5.5.
+        """
+        n_available = len(self._data) - self._pos
+        if self._left:
+            if n_available:
+                return self._read_part(n_available)
+        elif n_available >= _SHORTEST_HEADER:
+            frame = self._read_frame(n_available)
+            if frame is not None:
+                return frame
+        if self._pos:
+            # Keep the unread bytes only: the chunk may be large, and the next one long in coming.
+            self._data, self._pos = self._data[self._pos :], 0
+        return None
+
+    def _read_frame(self, n_available: int) -> Frame | None:
+        """Judge the header that begins here and return its frame, or the part of it that is there."""
+        data, pos = self._data, self._pos
+        first, second = data[pos], data[pos + 1]
+        shape = self._shapes[first]
+        if shape is None:
+            raise FrameError(1002, _refusal(first, self._allow_rsv1) or "")
+        if second & _MASKED != self._expected_mask:
+            raise FrameError(1002, "a frame is masked" if second & _MASKED else "a frame is not masked")
+        opcode, fin, rsv1 = shape
+        length = second & 0x7F
+        is_control = first & _CONTROL
+        if is_control:
+            if length > MAX_CONTROL_PAYLOAD:
+                raise FrameError(1002, "a control frame is longer than 125 bytes")
+        elif (first & _OPCODE == 0) is (self._n_fragments == 0):
+            raise FrameError(1002, "a message begins inside another" if opcode else "there is no message to continue")
+        body = pos + _HEADER_BYTES[second]
+        end = pos + n_available
+        if end < body:
+            return None
+        if length >= _LENGTH_16:
+            length = self._long_length(length)
+        if not is_control:
+            self._count(shape, length)
+        if end < body + length:
+            if is_control:
+                return None
+            self._shape, self._left, self._offset = shape, length, -1
+            self._key = data[body - _KEY_BYTES : body]
+            self._pos = body
+            return self.read()
+        payload = data[body : body + length]
+        if self._expected_mask and length:
+            payload = apply_mask(payload, data[body - _KEY_BYTES : body])
+        self._pos = body + length
+        return Frame(opcode, payload, fin, rsv1)
+
+    def _long_length(self, form: int) -> int:
+        """Return the length that stands in 2 or 8 further bytes (RFC 6455 §5.2)."""
+        length: int
+        if form == _LENGTH_16:
+            (length,) = _unpack_medium(self._data, self._pos + 2)
+            smallest = _LENGTH_16
+        else:
+            (length,) = _unpack_long(self._data, self._pos + 2)
+            smallest = 0x10000
+            if length >> 63:  # "the most significant bit MUST be 0"
+                raise FrameError(1002, "the top bit of a 64-bit length is set")
+        if length < smallest:  # "the minimal number of bytes MUST be used to encode the length"
+            raise FrameError(1002, "a length is not encoded in its shortest form")
+        return length
+
+    def _count(self, shape: _Shape, length: int) -> None:
+        """Charge a data frame to its message, from its header alone."""
+        opcode, fin, rsv1 = shape
+        if opcode:
+            self._budget = self._max_compressed if rsv1 else self._max_message_size
+        if self._n_fragments >= self._max_fragments:
+            raise FrameError(1008, f"a message has more than {self._max_fragments} fragments")
+        if length > self._budget:
+            raise FrameError(1009, f"a message is larger than {self._max_message_size} bytes")
+        self._budget -= length
+        self._n_fragments = 0 if fin else self._n_fragments + 1
+
+    def _read_part(self, n_available: int) -> Frame:
+        """Return what has arrived of the open frame's payload: at least one byte."""
+        size = min(n_available, self._left)
+        payload = self._data[self._pos : self._pos + size]
+        begins = self._offset < 0
+        offset = 0 if begins else self._offset
+        if self._expected_mask:
+            payload = apply_mask(payload, self._key, offset)
+        self._pos += size
+        self._left -= size
+        self._offset = (offset + size) & 3
+        opcode, fin, rsv1 = self._shape
+        return Frame(opcode, payload, fin, rsv1, begins, not self._left)
+
+
+def encode_frame(
+    opcode: int,
+    payload: bytes | bytearray | memoryview,
+    *,
+    fin: bool = True,
+    rsv1: bool = False,
+    mask: bytes | None = None,
+) -> bytes:
+    """Return one frame as it goes on the wire.
+
+    Args:
+        payload: bytes; a `memoryview` must be contiguous with one byte per item.
+        mask: four unpredictable bytes in what a client sends, None in what a server sends (RFC 6455 §5.3).
+
+    Raises `ValueError` when a control frame is longer than 125 bytes or fragmented, or the key is not 4 bytes long.
+    **Ownership**: the payload is copied.
+    Source: RFC 6455 §5.2.
+    """
+    length = len(payload)
+    first = opcode | (_FIN if fin else 0) | (_RSV1 if rsv1 else 0)
+    masked = 0
+    if opcode & _CONTROL and (length > MAX_CONTROL_PAYLOAD or not fin):
+        raise ValueError("a control frame has at most 125 bytes and is not fragmented")
+    if mask is not None:
+        payload = mask + apply_mask(payload, mask)
+        masked = _MASKED
+    if length < _LENGTH_16:
+        return _pack_short(first, masked | length) + payload
+    if length < 0x10000:  # noqa: PLR2004  # what 16 bits hold
+        return _pack_medium(first, masked | _LENGTH_16, length) + payload
+    return _pack_long(first, masked | _LENGTH_64, length) + payload
+
+
+def apply_mask(payload: bytes | bytearray | memoryview, key: bytes, offset: int = 0) -> bytes:
+    """Mask or unmask: return `payload[i] ^ key[(offset + i) % 4]` for every i.
+
+    The bytes are XORed as one large integer, which is what makes it fast here. Cost: O(len(payload)).
+    Raises `ValueError` when the key is not 4 bytes long.
+    Source: RFC 6455 §5.3.
+    """
+    if len(key) != _KEY_BYTES:
+        raise ValueError(f"a masking key has 4 bytes, not {len(key)}")
+    offset &= 3
+    if offset:
+        key = key[offset:] + key[:offset]
+    length = len(payload)
+    mask = (key * ((length + 3) >> 2))[:length]
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(mask, "little")).to_bytes(length, "little")
+
+
+class Utf8Decoder:
+    """Decode UTF-8 that arrives in pieces, and fail with the first byte that no valid text can continue with.
+
+    RFC 6455 §8.1 asks for failure with 1007. CPython's incremental decoder rejects a sequence at the byte that makes it
+    impossible (`ED A0`, `F4 90`, `C0`), which is the earliest possible moment.
+    """
+
+    __slots__ = ("_decoder",)
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    def decode(self, data: bytes | bytearray, final: bool = False) -> str:
+        """Return the characters that `data` completes; `final` says that nothing follows.
+
+        Raises `FrameError` 1007.
+        """
+        try:
+            return self._decoder.decode(data, final)
+        except UnicodeDecodeError as error:
+            raise FrameError(1007, f"invalid UTF-8: {error.reason}") from None
+
+
+def encode_close(code: int | None = None, reason: str = "") -> bytes:
+    """Return the payload of a Close frame; without a code it is empty.
+
+    Raises `ValueError` when the code may not be sent, the reason has more than 123 bytes of UTF-8 or a lone surrogate,
+    or there is a reason and no code; `TypeError` when the reason is not text.
+    **Shape**: two bytes of code, big endian, then the reason.
+    Source: RFC 6455 §5.5.1, §7.4.
+    """
+    if not isinstance(reason, str):
+        raise TypeError(f"the reason of a close is text, not {type(reason).__name__}")
+    text = reason.encode()
+    if len(text) > MAX_CLOSE_REASON:
+        raise ValueError(f"the reason of a close has at most {MAX_CLOSE_REASON} bytes, not {len(text)}")
+    if code is None:
+        if text:
+            raise ValueError("the reason of a close needs a code")
+        return b""
+    if code not in CLOSE_CODES:
+        raise ValueError(f"close code {code} may not be sent")
+    return int(code).to_bytes(2, "big") + text
+
+
+def decode_close(payload: bytes) -> tuple[int, str]:
+    """Return the code and the reason in the payload of a Close frame; (1005, "") where it is empty.
+
+    Raises `FrameError` 1002 for one byte or a code that may not be sent, 1007 for a reason that is not UTF-8.
+    Source: RFC 6455 §5.5.1, §7.1.5, §7.4.
+    """
+    if not payload:
+        return 1005, ""
+    if len(payload) == 1:
+        raise FrameError(1002, "the payload of a Close frame has one byte")
+    code = int.from_bytes(payload[:2], "big")
+    if code not in CLOSE_CODES:
+        raise FrameError(1002, f"close code {code} is not allowed")
+    return code, Utf8Decoder().decode(payload[2:], True)
