@@ -196,13 +196,14 @@ class NodeScript(Program):
     ) -> Any:
         """Let the script play one scene and return its value; `answer` replies to what the script asks meanwhile."""
         deadline = time.monotonic() + seconds
+        self.output.clear()
         self.write_line(json.dumps({"run": name, **options}))
         while (line := self.read_line(deadline)) is not None:
             if not line.startswith("{"):
                 continue
             message: dict[str, Any] = json.loads(line)
             if "failed" in message:
-                raise ProgramError(self.story(f"{name}: {message['failed']}"))
+                raise ProgramError(f"{name}: {message['failed']}")
             if "passed" in message:
                 return message["passed"]
             if answer is None:
