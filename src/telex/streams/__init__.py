@@ -1,0 +1,18 @@
+"""The ground: bytes in, bytes out, backpressure, deadlines, and a fair share of the loop for everybody."""
+
+from telex.streams.asyncio import AsyncioStream
+from telex.streams.base import Stream, StreamSink
+from telex.streams.deadlines import Deadline, Deadlines, deadlines_of
+from telex.streams.fairness import FRAMES_PER_TURN, Turn, turn_of
+
+__all__ = [
+    "FRAMES_PER_TURN",
+    "AsyncioStream",
+    "Deadline",
+    "Deadlines",
+    "Stream",
+    "StreamSink",
+    "Turn",
+    "deadlines_of",
+    "turn_of",
+]

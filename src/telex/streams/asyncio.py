@@ -1,0 +1,253 @@
+"""The asyncio driver: a `Stream` over any asyncio transport (TCP, TLS, a socket pair), on any event loop.
+
+Rule of this module: bytes only; it knows no protocol and judges no peer.
+
+- Writes are corked. While the sink handles input they gather and leave together when it is done; writes from
+  elsewhere (a task, another connection's handler) leave at the end of the turn, through the loop's one `Turn`.
+- The transport's buffer and the cork are one number to the floors above (`buffered_bytes`), with one pair of marks.
+  Over TLS, up to one more flush may lie in the transport below, which asyncio does not tell.
+- `close` over TCP sends FIN and then drops what comes until the peer's own FIN. Closing the socket with unread input
+  would make the kernel send RST, and that can destroy the last bytes sent (a Close frame, a refusal) before the peer
+  has read them. TLS cannot half-close; there asyncio's own shutdown reads on until the peer's close_notify.
+- TCP_NODELAY is set by asyncio (and uvloop) on every TCP transport; a test holds them to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from typing import Any, cast
+
+from telex.streams.base import StreamSink
+from telex.streams.fairness import turn_of
+
+__all__ = ["AsyncioStream"]
+
+HIGH_MARK = 64 * 1024
+"""The default of `Limits.send_buffer_high`; above it a writer should wait."""
+
+
+class _State(enum.Enum):
+    OPEN = "reading and writing"
+    LINGERING = "our end is sent; what still comes is dropped"
+    CLOSING = "the transport is closing"
+    LOST = "connection_lost was called"
+
+
+class AsyncioStream(asyncio.Protocol):
+    """Implement `Stream` over an asyncio transport.
+
+    It is the transport's protocol: give it to `create_server` or `create_connection`, or adopt a transport that is
+    already open with `connection_made` and `transport.set_protocol`. `sink` may be replaced at any time, for example
+    when an opening handshake is over.
+
+    Args:
+        sink: Hears of input, end and room.
+        loop: The running loop, by default.
+        high_mark: `buffered_bytes` above which the sink is told when there is room again (at half of it).
+    """
+
+    __slots__ = (
+        "_cork",
+        "_corked_bytes",
+        "_has_peer_ended",
+        "_high_mark",
+        "_is_flush_asked",
+        "_is_handling",
+        "_is_over",
+        "_is_reading",
+        "_loop",
+        "_low_mark",
+        "_state",
+        "_transport",
+        "_written_bytes",
+        "sink",
+    )
+
+    def __init__(
+        self,
+        sink: StreamSink,
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        high_mark: int = HIGH_MARK,
+    ) -> None:
+        self.sink = sink
+        self._loop = loop or asyncio.get_running_loop()
+        self._high_mark = high_mark
+        self._low_mark = high_mark // 2
+        self._transport: asyncio.Transport | None = None
+        self._state = _State.OPEN
+        self._cork: list[bytes] = []
+        self._corked_bytes = 0
+        self._written_bytes = 0
+        self._is_handling = False  # the sink is at work, and we flush when it is done
+        self._is_flush_asked = False  # at the end of the turn
+        self._is_over = False  # the high mark was passed, and the sink has not been told of room since
+        self._is_reading = True
+        self._has_peer_ended = False
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+        # One mark below ours, so that falling to it is always told, whether our own high mark was passed by what the
+        # transport holds or by what is corked.
+        self._transport.set_write_buffer_limits(high=self._low_mark, low=self._low_mark)
+        if self._state is not _State.OPEN:  # closed before it began
+            self._transport.abort()
+            return
+        if not self._is_reading:
+            self._transport.pause_reading()
+        if self._cork:
+            self._ask_flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Hand input to the sink, then send what it wrote."""
+        if self._state is not _State.OPEN:
+            return
+        self._is_handling = True
+        try:
+            self.sink.data_received(data)
+        finally:
+            self._is_handling = False
+            self._flush()
+
+    def eof_received(self) -> bool:
+        """Tell the sink that the peer has ended; over TCP our own direction stays open."""
+        self._has_peer_ended = True
+        if self._state is _State.LINGERING:
+            self._close_transport()
+            return False
+        if self._state is _State.OPEN:
+            self._is_handling = True
+            try:
+                self.sink.eof_received()
+            finally:
+                self._is_handling = False
+                self._flush()
+        return self._transport is not None and self._transport.can_write_eof() and not self._transport.is_closing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the sink that it is over."""
+        self._state = _State.LOST
+        self._cork.clear()
+        self._corked_bytes = 0
+        self._transport = None
+        self.sink.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Learn that the transport holds more than the low mark."""
+
+    def resume_writing(self) -> None:
+        """Learn that the transport holds no more than the low mark."""
+        self._tell_room()
+
+    # What the floors above call.
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes in the cork and in the transport."""
+        transport = self._transport
+        return self._corked_bytes if transport is None else self._corked_bytes + transport.get_write_buffer_size()
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes that have left the process."""
+        return self._written_bytes - self.buffered_bytes
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._state is not _State.OPEN or (self._transport is not None and self._transport.is_closing())
+
+    def write(self, data: bytes) -> None:
+        """Cork bytes for this batch or turn."""
+        if self._state is not _State.OPEN or not data:
+            return
+        self._cork.append(data)
+        self._corked_bytes += len(data)
+        self._written_bytes += len(data)
+        if not self._is_over and self.buffered_bytes > self._high_mark:
+            self._is_over = True
+        if not self._is_handling:
+            self._ask_flush()
+
+    def pause_reading(self) -> None:
+        """Leave the peer's bytes in the socket."""
+        if self._is_reading:
+            self._is_reading = False
+            if self._transport is not None:
+                self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read the socket again."""
+        if not self._is_reading:
+            self._is_reading = True
+            if self._transport is not None:
+                self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Flush, send the end, and linger until the peer's end (see the module's text)."""
+        if self._state is not _State.OPEN:
+            return
+        self._flush()
+        transport = self._transport
+        self._state = _State.LINGERING
+        if transport is None or transport.is_closing():
+            self._state = _State.CLOSING
+        elif self._has_peer_ended or not transport.can_write_eof():
+            self._close_transport()
+        else:
+            try:
+                transport.write_eof()
+            except OSError:  # the peer has reset the connection, and the transport is about to learn of it
+                self._close_transport()
+            else:
+                self.resume_reading()
+
+    def abort(self) -> None:
+        """Cut the connection now."""
+        if self._state is _State.LOST:
+            return
+        self._state = _State.CLOSING
+        self._written_bytes -= self._corked_bytes
+        self._cork.clear()
+        self._corked_bytes = 0
+        if self._transport is not None:
+            self._transport.abort()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what the transport knows."""
+        return default if self._transport is None else self._transport.get_extra_info(name, default)
+
+    # Inside.
+
+    def _close_transport(self) -> None:
+        self._state = _State.CLOSING
+        if self._transport is not None:
+            self._transport.close()
+
+    def _ask_flush(self) -> None:
+        if not self._is_flush_asked:
+            self._is_flush_asked = True
+            turn_of(self._loop).flush(self._flush_at_end_of_turn)
+
+    def _flush_at_end_of_turn(self) -> None:
+        self._is_flush_asked = False
+        if not self._is_handling:
+            self._flush()
+
+    def _flush(self) -> None:
+        cork, transport = self._cork, self._transport
+        if not cork or transport is None:
+            return
+        self._cork = []
+        self._corked_bytes = 0
+        transport.write(cork[0] if len(cork) == 1 else b"".join(cork))
+        self._tell_room()
+
+    def _tell_room(self) -> None:
+        if self._is_over and self.buffered_bytes <= self._low_mark and self._state is not _State.LOST:
+            self._is_over = False
+            self.sink.writing_resumed()

@@ -1,0 +1,191 @@
+"""One queue for all deadlines of a loop.
+
+Rule of this module: sans-I/O. The clock and its one timer come in as a `Clock` (an event loop is one).
+
+Why not a timer per connection: deadlines of connections move all the time (every pong, every message) and almost never
+fire. Moving one to later costs O(1) here: the heap keeps the old entry, and only when that comes up is the deadline
+pushed again to where it now belongs. A cancelled deadline stays as an entry without its callback until it comes up,
+or until such entries are the majority and the heap is swept, so each costs O(log n) in all.
+"""
+
+from __future__ import annotations
+
+import heapq
+import weakref
+from collections.abc import Callable
+from typing import Any, Protocol
+
+__all__ = ["Clock", "Deadline", "Deadlines", "deadlines_of"]
+
+MAX_PER_TURN = 256
+"""Callbacks run in a row; with a heartbeat due for each of thousands of connections the loop must breathe."""
+
+STALL_SECONDS = 0.1
+"""A timer later than this means that the loop itself was held up; peers' bytes are then read before they are judged."""
+
+MIN_SWEEP = 64
+"""Dead entries that are never worth sweeping."""
+
+
+class Clock(Protocol):
+    """Tell the time and call back once; every asyncio event loop does."""
+
+    def time(self) -> float:
+        """Return seconds of a steady clock."""
+        ...
+
+    def call_at(self, when: float, callback: Callable[[], None], /) -> Any:
+        """Call at this time; the object returned has `cancel()`."""
+
+
+class Deadline:
+    """Call back at a time that can still be moved. Made by `Deadlines.at`."""
+
+    __slots__ = ("_callback", "_entry", "_queue", "when")
+
+    def __init__(self, queue: Deadlines, when: float, callback: Callable[[], None]) -> None:
+        self._queue = queue
+        self._callback: Callable[[], None] | None = callback
+        self._entry = 0  # the number of this deadline's one valid heap entry
+        self.when = when
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is still to fire."""
+        return self._callback is not None
+
+    def move(self, when: float) -> None:
+        """Fire at another time instead: O(1) when that is later, O(log n) when earlier. Not after it has fired."""
+        if self._callback is None:
+            return
+        earlier = when < self.when
+        self.when = when
+        if earlier:
+            self._queue._push(self)
+
+    def cancel(self) -> None:
+        """Never fire. The callback is let go of at once. Idempotent."""
+        if self._callback is not None:
+            self._callback = None
+            self._queue._forget()
+
+
+class Deadlines:
+    """Keep any number of deadlines with one timer of the clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heap: list[tuple[float, int, Deadline]] = []
+        self._n_entries = 0  # ever made: breaks ties in the heap, in order of making
+        self._n_dead = 0  # entries in the heap that will not fire
+        self._timer: Any = None
+        self._timer_when = 0.0
+        self._is_running = False
+        self._has_yielded = False  # to the loop, since a late timer
+
+    def __len__(self) -> int:
+        """Return how many deadlines are pending."""
+        return len(self._heap) - self._n_dead
+
+    def at(self, when: float, callback: Callable[[], None]) -> Deadline:
+        """Call `callback` at `when` on the clock."""
+        deadline = Deadline(self, when, callback)
+        self._push(deadline)
+        return deadline
+
+    def _push(self, deadline: Deadline) -> None:
+        if deadline._entry:
+            self._n_dead += 1  # the older, later entry
+        self._n_entries += 1
+        deadline._entry = self._n_entries
+        heapq.heappush(self._heap, (deadline.when, self._n_entries, deadline))
+        self._sweep()
+        if not self._is_running:
+            self._arm()
+
+    def _forget(self) -> None:
+        self._n_dead += 1
+        self._sweep()
+
+    def _sweep(self) -> None:
+        if self._n_dead > MIN_SWEEP and self._n_dead * 2 > len(self._heap):
+            self._heap = [
+                entry for entry in self._heap if entry[2]._callback is not None and entry[2]._entry == entry[1]
+            ]
+            heapq.heapify(self._heap)
+            self._n_dead = 0
+
+    def _arm(self) -> None:
+        if not self._heap:
+            return
+        when = self._heap[0][0]
+        if self._timer is not None:
+            if self._timer_when <= when:
+                return
+            self._timer.cancel()
+        self._timer_when = when
+        self._timer = self._clock.call_at(when, self._run)
+
+    def _run(self) -> None:
+        now = self._clock.time()
+        late = now - self._timer_when > STALL_SECONDS
+        self._timer = None
+        if late and not self._has_yielded:
+            # Our own stall is not the peer's fault: its answer may lie in the socket. Loops poll between two timers.
+            self._has_yielded = True
+            self._timer_when = now
+            self._timer = self._clock.call_at(now, self._run)
+            return
+        self._has_yielded = False
+        self._is_running = True
+        try:
+            self._fire(now)
+        finally:  # a callback that raises must not cost the others their deadline
+            self._is_running = False
+            self._arm()
+
+    def _fire(self, now: float) -> None:
+        n_left = MAX_PER_TURN
+        while n_left and self._heap and self._heap[0][0] <= now:
+            _, entry, deadline = heapq.heappop(self._heap)
+            callback = deadline._callback
+            if callback is None or deadline._entry != entry:
+                self._n_dead -= 1
+                continue
+            deadline._entry = 0
+            if deadline.when > now:  # it was moved meanwhile
+                self._push(deadline)
+                continue
+            deadline._callback = None
+            n_left -= 1
+            callback()
+
+
+class _LoopClock:
+    """Be the clock of a loop without keeping the loop alive."""
+
+    def __init__(self, loop: Clock) -> None:
+        self._loop = weakref.ref(loop)
+
+    def _get(self) -> Clock:
+        loop = self._loop()
+        if loop is None:
+            raise RuntimeError("a deadline was set on an event loop that is gone")
+        return loop
+
+    def time(self) -> float:
+        return self._get().time()
+
+    def call_at(self, when: float, callback: Callable[[], None], /) -> Any:
+        return self._get().call_at(when, callback)
+
+
+_queues: weakref.WeakKeyDictionary[Clock, Deadlines] = weakref.WeakKeyDictionary()
+
+
+def deadlines_of(loop: Clock) -> Deadlines:
+    """Return the loop's one queue of deadlines."""
+    queue = _queues.get(loop)
+    if queue is None:
+        queue = _queues[loop] = Deadlines(_LoopClock(loop))
+    return queue
