@@ -1,0 +1,593 @@
+"""Hold the state of one WebSocket connection after its opening handshake, for either role, without any I/O.
+
+Rule of this module: no socket, no clock, no tasks. Time comes in as `now` (seconds of a steady clock), randomness as
+`token`, bytes through `feed`; what is to be sent goes to the `Stream` below, what was received to the `Events` above,
+both by plain calls.
+
+Theory of operation. Three stimuli drive the machine: what the program calls, what the peer sent, and time.
+
+*Received data.* `feed` only takes the bytes; `process` reads them frame by frame and calls `events` on the spot. So a
+message is handed up, and may be answered, before the next frame is looked at: a violation later in the same bytes
+takes nothing from the messages before it. `process` stops after `max_frames`, which is what makes many connections
+share one thread fairly; while something is left the stream is paused, so the backlog is at most one chunk.
+
+*State* is one value and one table, below. Both ways of ending lead through `CLOSE_OWED` where the peer began: its
+Close (or its violation) has been seen, ours has not been sent, and messages received before it may still be answered.
+`finish` sends the Close that is owed. After that, in `ENDING`, nothing is read and nothing is sent.
+
+*Time.* `deadline` says when `wake` wants to be called, and may change in any call. It may be early, never late: `wake`
+then finds nothing to do. A wake that comes more than `STALL` late says that this process stood still, so what the peer
+sent may not have been read yet: every deadline is moved by as much before anyone is blamed.
+
+Received text and binary are collected in one `bytearray` while they are incomplete, whatever the number of fragments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Protocol
+
+from telex.errors import ConnectionClosed, FrameError
+from telex.limits import Limits, Quota
+from telex.types import Data
+from telex.websocket.frames import (
+    MAX_CLOSE_REASON,
+    Frame,
+    FrameReader,
+    Opcode,
+    Utf8Decoder,
+    decode_close,
+    encode_close,
+    encode_frame,
+)
+
+if TYPE_CHECKING:
+    from telex.websocket.deflate import DeflateParameters, Inflator
+
+    from telex.streams.base import Stream
+
+__all__ = ["STALL", "ConnectionCore", "Events", "Role", "State"]
+
+STALL = 1.0
+"""Seconds: a wake this late was not a busy moment but a process that stood still (stopped, swapped out, blocked)."""
+
+_PING_BYTES = 4
+"""Bytes of a ping that is not the program's: enough that no peer answers it by guessing."""
+
+
+class Role(Enum):
+    """Say which end of the connection this is: who masks, and who closes TCP first."""
+
+    SERVER = auto()
+    CLIENT = auto()
+
+
+class State(Enum):
+    """Be the state of a connection."""
+
+    OPEN = auto()
+    """Messages go both ways."""
+    CLOSE_SENT = auto()
+    """We began the closing handshake; only the peer's Close is of interest."""
+    CLOSE_OWED = auto()
+    """The peer's Close, its violation, its silence or its end was seen; our Close has not been sent. We may send."""
+    ENDING = auto()
+    """Nothing more is read or sent; TCP is being closed."""
+    CLOSED = auto()
+    """TCP is gone."""
+
+
+class _Cue(Enum):
+    """Be what moves a connection from one state to the next."""
+
+    CLOSE = auto()  # the program closes
+    PEER_CLOSE = auto()  # a Close frame came
+    FAIL = auto()  # the peer broke a rule or let a deadline pass
+    EOF = auto()  # the peer sent its last byte, and no Close frame
+    FINISH = auto()  # the Close that is owed goes out
+    LOST = auto()  # the stream is gone
+
+
+# RFC 6455 §7.1: the closing handshake. A pair that is missing cannot happen, and a KeyError says where it did.
+_NEXT = {
+    (State.OPEN, _Cue.CLOSE): State.CLOSE_SENT,
+    (State.OPEN, _Cue.PEER_CLOSE): State.CLOSE_OWED,
+    (State.OPEN, _Cue.FAIL): State.CLOSE_OWED,
+    (State.OPEN, _Cue.EOF): State.CLOSE_OWED,
+    (State.OPEN, _Cue.LOST): State.CLOSED,
+    (State.CLOSE_SENT, _Cue.PEER_CLOSE): State.ENDING,
+    (State.CLOSE_SENT, _Cue.FAIL): State.ENDING,
+    (State.CLOSE_SENT, _Cue.EOF): State.ENDING,
+    (State.CLOSE_SENT, _Cue.LOST): State.CLOSED,
+    (State.CLOSE_OWED, _Cue.FINISH): State.ENDING,
+    (State.CLOSE_OWED, _Cue.LOST): State.CLOSED,
+    (State.ENDING, _Cue.LOST): State.CLOSED,
+}
+
+_CAN_SEND = frozenset({State.OPEN, State.CLOSE_OWED})
+
+
+class Events(Protocol):
+    """Take what a connection received: plain calls, made while `process` (or `wake`) runs.
+
+    What one of them raises leaves `process`; the connection stays usable, with that frame consumed.
+    Any method of the core may be called from inside them, except `process` and `wake`.
+    """
+
+    def message_received(self, message: Data) -> None:
+        """Take one whole message. An empty one is a message."""
+        ...
+
+    def ping_received(self, payload: bytes) -> None:
+        """Take note of a ping; it has been answered."""
+        ...
+
+    def pong_received(self, payload: bytes, latency: float | None) -> None:
+        """Take note of a pong; `latency` is None where it answers no ping of ours (RFC 6455 §5.5.3 allows that)."""
+        ...
+
+    def close_received(self, code: int, reason: str) -> None:
+        """Take note that the peer sends nothing more: its Close, or 1006 when it ended without one.
+
+        **Next**: `finish`, where `state` is `CLOSE_OWED`.
+        """
+        ...
+
+    def violation(self, error: FrameError) -> None:
+        """Take note that the peer broke a rule or let a deadline pass; nothing more is read.
+
+        **Next**: `finish`, where `state` is `CLOSE_OWED`.
+        """
+        ...
+
+
+class ConnectionCore:
+    """Be the state machine of one connection.
+
+    Args:
+        stream: where output goes and reading is paused; its `data_received` and its end are the caller's to pass on.
+        deflate: what the opening handshake negotiated, None for no compression.
+        token: gives that many unpredictable bytes (`secrets.token_bytes`).
+        keepalive: send a ping every `Limits.ping_interval` and fail with 1011 when it is not answered within
+            `Limits.ping_timeout`.
+        now: the present moment.
+
+    `close_code` and `close_reason` are None and "" until the end is known, then the peer's; or ours where the peer
+    broke a rule; or 1006 and a sentence where the connection was lost (RFC 6455 §7.1.5). `latency` is the last
+    round-trip time measured. After any call, look at `deadline`.
+
+    **Limits**: `max_message_size`, `max_fragments`, `message_timeout`, `max_control_per_second`, `max_control_burst`,
+    `close_timeout`, `ping_interval`, `ping_timeout`, `send_buffer_high`.
+    """
+
+    __slots__ = (
+        "_close_due",
+        "_deflator",
+        "_eof",
+        "_events",
+        "_inflating",
+        "_inflator",
+        "_is_behind",
+        "_is_server",
+        "_keepalive",
+        "_limits",
+        "_message",
+        "_message_due",
+        "_opcode",
+        "_our_close",
+        "_owed_close",
+        "_owed_pong",
+        "_paused_at",
+        "_ping_due",
+        "_pings",
+        "_pong_due",
+        "_quota",
+        "_reader",
+        "_stream",
+        "_token",
+        "_utf8",
+        "close_code",
+        "close_reason",
+        "deadline",
+        "latency",
+        "state",
+    )
+
+    def __init__(
+        self,
+        role: Role,
+        events: Events,
+        stream: Stream,
+        *,
+        limits: Limits,
+        deflate: DeflateParameters | None,
+        token: Callable[[int], bytes],
+        keepalive: bool,
+        now: float,
+    ) -> None:
+        self.state = State.OPEN
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self.latency: float | None = None
+        self.deadline: float | None = None
+        self._is_server = role is Role.SERVER
+        self._events = events
+        self._stream = stream
+        self._limits = limits
+        self._token = token
+        self._keepalive = keepalive
+        self._inflator, self._deflator = (
+            (None, None)
+            if deflate is None
+            else deflate.make_codecs(is_server=self._is_server, max_message_size=limits.max_message_size)
+        )
+        # None where nothing is read any more.
+        self._reader: FrameReader | None = FrameReader(
+            expect_masked=self._is_server,
+            allow_rsv1=deflate is not None,
+            max_message_size=limits.max_message_size,
+            max_fragments=limits.max_fragments,
+        )
+        self._message = bytearray()  # what has come of the message that is open
+        self._opcode = Opcode.BINARY  # its type
+        self._inflating: Inflator | None = None  # where it is compressed
+        self._utf8: Utf8Decoder | None = None  # its validator, where it is text
+        self._quota = Quota(limits.max_control_per_second, limits.max_control_burst)
+        self._pings: dict[bytes, float] = {}  # ours without an answer, oldest first, and when they were sent
+        self._owed_pong: bytes | None = None
+        self._owed_close: bytes | None = None  # None in `CLOSE_OWED`: TCP has ended, no Close is of use
+        self._our_close = (1006, "")  # what we said in `CLOSE_SENT`
+        self._eof = False  # the peer sent its last byte
+        self._is_behind = False  # `process` left something for its next call
+        self._paused_at: float | None = None  # since when the program does not want more messages
+        self._message_due: float | None = None
+        self._pong_due: float | None = None
+        self._ping_due = now + limits.ping_interval if keepalive else None
+        self._close_due: float | None = None
+        self._rearm()
+
+    # What was received
+
+    @property
+    def has_input(self) -> bool:
+        """Tell whether received bytes are left for `process`."""
+        return self._reader is not None and self._reader.has_input
+
+    def feed(self, data: bytes) -> None:
+        """Take what was received. **Next**: `process`. **Ownership**: see `FrameReader`."""
+        if self._reader is not None:  # RFC 6455 §5.5.1: what comes after a Close frame is ignored
+            self._reader.feed(data)
+
+    def receive_eof(self, now: float) -> None:
+        """Note that the peer sent its last byte. **Next**: `process`, for what came before takes effect first."""
+        self._eof = True
+        if self.state is State.ENDING:  # a client waits for the server to close TCP (RFC 6455 §7.1.1)
+            self._stream.close()
+
+    def process(self, now: float, max_frames: int) -> bool:
+        """Read what was fed and tell `events`; return True when more is left: call again in the next turn.
+
+        Returns False while reading is paused: call again after `resume_reading`.
+        """
+        for _ in range(max_frames):
+            reader = self._reader
+            if reader is None or self._paused_at is not None:
+                return False
+            try:
+                frame = reader.read()
+                if frame is None:
+                    break
+                is_control = frame.opcode >= Opcode.CLOSE
+                message = None if is_control else self._assemble(frame)
+            except FrameError as error:
+                self._fail(error, now)
+                return False
+            if message is not None:
+                self._message_due = None
+                self._events.message_received(message)
+            elif is_control:
+                self._control(frame, now)
+        else:
+            if self._reader is not None and self._paused_at is None:
+                self._is_behind = True
+                self._stream.pause_reading()
+                return True
+            return False
+        self._caught_up(reader, now)
+        return False
+
+    def pause_reading(self, now: float) -> None:
+        """Read nothing more for now: the program is behind. Deadlines of the peer stand still meanwhile."""
+        if self._paused_at is None and self.state is State.OPEN:
+            self._paused_at = now
+            self._stream.pause_reading()
+            self._rearm()
+
+    def resume_reading(self, now: float) -> None:
+        """Read on. **Next**: `process`, for something may have been left."""
+        if self._paused_at is not None:
+            self._shift(now - self._paused_at)
+            self._paused_at = None
+            if not self._is_behind:
+                self._stream.resume_reading()
+
+    def connection_lost(self) -> None:
+        """Note that the stream is gone; frees what the connection held. May be called in any state, more than once."""
+        if self.state is State.CLOSED:
+            return
+        self._record(1006, "the connection was lost")
+        self._move(_Cue.LOST, None)
+
+    def writing_resumed(self) -> None:
+        """Note that the output has drained: send the pong that waited for it."""
+        payload, self._owed_pong = self._owed_pong, None
+        if payload is not None and self.state is State.OPEN:
+            self._write(Opcode.PONG, payload)
+
+    # What the program does
+
+    def send(self, message: Data | bytearray | memoryview, *, compress: bool | None = None) -> None:
+        """Send one message: text for `str`, else binary.
+
+        Args:
+            compress: None leaves it to the threshold of the negotiated deflate options; without permessage-deflate
+                nothing is compressed.
+
+        Raises `ConnectionClosed` once our Close is out, `ValueError` for text with a lone surrogate, `TypeError` for
+        anything that is neither text nor bytes; nothing was sent then. **Ownership**: the message is copied.
+        """
+        if self.state not in _CAN_SEND:
+            raise self._closed()
+        opcode = Opcode.BINARY
+        if isinstance(message, str):
+            opcode = Opcode.TEXT
+            payload: bytes | bytearray = message.encode()
+        elif isinstance(message, memoryview):
+            payload = message.tobytes()
+        elif isinstance(message, bytes | bytearray):
+            payload = message
+        else:
+            raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+        deflator = self._deflator
+        if deflator is not None and (len(payload) >= deflator.threshold if compress is None else compress):
+            self._write(opcode, deflator.deflate(payload), rsv1=True)
+        else:
+            self._write(opcode, payload)
+
+    def send_encoded(self, frame: bytes) -> None:
+        """Send a frame that was encoded before, unmasked: what a server sends to many. Raises `ConnectionClosed`."""
+        if self.state not in _CAN_SEND:
+            raise self._closed()
+        self._stream.write(frame)
+
+    def ping(self, now: float, payload: bytes | None = None) -> bytes:
+        """Send a ping and return its payload; without one given, unpredictable bytes.
+
+        Raises `ConnectionClosed` unless the connection is open, `ValueError` when the payload is longer than 125 bytes
+        or the same as of a ping that still waits for its answer.
+        """
+        if self.state is not State.OPEN:
+            raise self._closed()
+        if payload is None:
+            payload = self._token(_PING_BYTES)
+        elif payload in self._pings:
+            raise ValueError("a ping with this payload still waits for its pong")
+        self._write(Opcode.PING, payload)
+        self._pings[payload] = now
+        if self._keepalive and self._pong_due is None:
+            self._pong_due = now + self._limits.ping_timeout
+            self._rearm()
+        return payload
+
+    def close(self, now: float, code: int | None = 1000, reason: str = "") -> None:
+        """Begin the closing handshake; where the peer began it, finish it with the Close that is owed.
+
+        Messages that come after this are dropped. Does nothing when our Close is out already.
+        Raises `ValueError` or `TypeError` as `encode_close`, in every state.
+        **Next**: where `has_input`, `process`: the peer's Close may be there already, held back by a pause.
+        """
+        payload = encode_close(code, reason)
+        if self.state is State.CLOSE_OWED:
+            self.finish(now)
+        elif self.state is State.OPEN:
+            self._write(Opcode.CLOSE, payload)
+            self._our_close = (1005 if code is None else code, reason)
+            self._move(_Cue.CLOSE, now + self._limits.close_timeout)
+
+    def finish(self, now: float) -> None:
+        """Send the Close that is owed (the peer's code back, or the violation's) and end; else do nothing.
+
+        A server then closes TCP, a client waits for the server to do so (RFC 6455 §7.1.1).
+        """
+        if self.state is State.CLOSE_OWED:
+            if self._owed_close is not None:
+                self._write(Opcode.CLOSE, self._owed_close)
+            self._move(_Cue.FINISH, now + self._limits.close_timeout)
+
+    # Time
+
+    def wake(self, now: float) -> None:
+        """Do what is due. To be called at `deadline`, or later; earlier it does nothing."""
+        if self.deadline is None or now < self.deadline:
+            return
+        if now - self.deadline > STALL:
+            self._shift(now - self.deadline)
+            return
+        if _is_due(self._close_due, now):
+            if self.state is State.CLOSE_OWED:
+                self.finish(now)
+            else:
+                self._close_due = None
+                self._record(1006, "the closing handshake took too long")
+                self._stream.abort()
+        elif _is_due(self._message_due, now):
+            self._fail(FrameError(1008, "a message took too long"), now)
+        elif _is_due(self._pong_due, now):
+            if self._message_due is None:
+                self._fail(FrameError(1011, "keepalive ping timeout"), now)
+            else:
+                # A pong cannot overtake the frame that is being sent; `message_timeout` bounds how long that may take.
+                self._pong_due = now + self._limits.ping_timeout
+        elif _is_due(self._ping_due, now):
+            self._ping_due = now + self._limits.ping_interval
+            self.ping(now)
+        self._rearm()
+
+    def _rearm(self) -> None:
+        """Find the next deadline."""
+        dues = (self._close_due,)
+        if self._paused_at is None:
+            dues += (self._message_due, self._pong_due, self._ping_due)
+        self.deadline = min((due for due in dues if due is not None), default=None)
+
+    def _shift(self, delay: float) -> None:
+        """Move every deadline by time in which nothing could be read."""
+        self._message_due = None if self._message_due is None else self._message_due + delay
+        self._pong_due = None if self._pong_due is None else self._pong_due + delay
+        self._ping_due = None if self._ping_due is None else self._ping_due + delay
+        self._close_due = None if self._close_due is None else self._close_due + delay
+        self._rearm()
+
+    # Inside
+
+    def _caught_up(self, reader: FrameReader, now: float) -> None:
+        """End a `process` that read all there was."""
+        if self._is_behind:
+            self._is_behind = False
+            self._stream.resume_reading()
+        if self._eof:
+            self._record(1006, "the peer ended the connection without a Close frame")
+            self._move(_Cue.EOF, now + self._limits.close_timeout)
+            self._events.close_received(1006, self.close_reason)
+        elif self.state is State.OPEN and (self._message_due is None) is reader.has_open_message:
+            self._message_due = now + self._limits.message_timeout if reader.has_open_message else None
+            self._rearm()
+
+    def _assemble(self, frame: Frame) -> Data | None:
+        """Add a data frame, or the part of one, to its message; return the message when it is complete.
+
+        Source: RFC 6455 §5.4, §8.1; RFC 7692 §6.
+        """
+        opcode, payload, fin, rsv1, begins, ends = frame
+        if self.state is not State.OPEN:
+            return None  # after our Close, only the peer's is of interest
+        is_last = fin and ends
+        if begins and opcode is not Opcode.CONTINUATION:
+            if is_last and not rsv1:  # the usual case: one frame, there as a whole
+                return payload if opcode is Opcode.BINARY else Utf8Decoder().decode(payload, True)
+            self._opcode = opcode
+            self._inflating = self._inflator if rsv1 else None
+            self._utf8 = Utf8Decoder() if opcode is Opcode.TEXT else None
+        message = self._message
+        if self._inflating is not None:
+            start = len(message)
+            self._inflating.inflate(payload, message, final=is_last)
+            if self._utf8 is not None:
+                self._utf8.decode(message[start:], is_last)
+        else:
+            message += payload
+            if self._utf8 is not None:
+                self._utf8.decode(payload, is_last)
+        if not is_last:
+            return None
+        self._message = bytearray()
+        return bytes(message) if self._utf8 is None else message.decode()
+
+    def _control(self, frame: Frame, now: float) -> None:
+        """Obey a control frame (RFC 6455 §5.5)."""
+        payload = frame.payload
+        if frame.opcode is Opcode.CLOSE:
+            self._peer_close(payload, now)
+        elif not self._quota.take(now):
+            self._fail(FrameError(1008, "too many control frames"), now)
+        elif self.state is not State.OPEN:
+            pass  # after our Close, only the peer's is of interest
+        elif frame.opcode is Opcode.PING:
+            # RFC 6455 §5.5.3: an endpoint that has not answered yet may answer the newest ping only. Where the peer
+            # does not read what we send, this keeps its pings from filling our memory.
+            if self._stream.buffered_bytes > self._limits.send_buffer_high:
+                self._owed_pong = payload
+            else:
+                self._owed_pong = None
+                self._write(Opcode.PONG, payload)
+            self._events.ping_received(payload)
+        else:
+            self._events.pong_received(payload, self._answered(payload, now))
+
+    def _answered(self, payload: bytes, now: float) -> float | None:
+        """Strike off the ping that a pong answers, with those before it, and return the round-trip time."""
+        sent = self._pings.get(payload)
+        if sent is None:
+            return None
+        for older in list(self._pings):
+            del self._pings[older]
+            if older == payload:
+                break
+        oldest = next(iter(self._pings.values()), None)
+        self._pong_due = None if oldest is None or not self._keepalive else oldest + self._limits.ping_timeout
+        self._rearm()
+        self.latency = now - sent
+        return self.latency
+
+    def _peer_close(self, payload: bytes, now: float) -> None:
+        """Obey the peer's Close (RFC 6455 §5.5.1, §7.1.5)."""
+        try:
+            code, reason = decode_close(payload)
+        except FrameError as error:
+            self._fail(error, now)
+            return
+        self._record(code, reason)
+        self._owed_close = payload[:2]  # "it typically echos the status code it received"; none where there was none
+        self._move(_Cue.PEER_CLOSE, now + self._limits.close_timeout)
+        self._events.close_received(code, reason)
+
+    def _fail(self, error: FrameError, now: float) -> None:
+        """Give the peer up (RFC 6455 §7.1.7)."""
+        self._record(error.code, error.reason)
+        text = error.reason.encode()[:MAX_CLOSE_REASON].decode(errors="ignore")
+        self._owed_close = encode_close(error.code, text)
+        self._move(_Cue.FAIL, now + self._limits.close_timeout)
+        self._events.violation(error)
+
+    def _record(self, code: int, reason: str) -> None:
+        """Keep how the connection ended: the first that is known counts."""
+        if self.close_code is None:
+            self.close_code, self.close_reason = code, reason
+
+    def _closed(self) -> ConnectionClosed:
+        """Return what to raise where nothing can be sent any more."""
+        return ConnectionClosed(*self._our_close if self.close_code is None else (self.close_code, self.close_reason))
+
+    def _move(self, cue: _Cue, close_due: float | None) -> None:
+        """Enter the next state and do what every change of state brings with it."""
+        self.state = state = _NEXT[self.state, cue]
+        # An open message never ends now, no ping needs an answer, and only the end itself has a deadline.
+        self._message = bytearray()
+        self._utf8 = self._inflating = None
+        self._pings.clear()
+        self._owed_pong = None
+        self._message_due = self._pong_due = self._ping_due = None
+        if close_due is None or self._close_due is None or cue is _Cue.FINISH:
+            self._close_due = close_due
+        if state is not State.CLOSE_SENT:
+            self._reader = self._inflator = None
+        if state is not State.CLOSED:
+            # The end must be seen, whatever the program wants to read.
+            self._is_behind, self._paused_at = False, None
+            self._stream.resume_reading()
+        # RFC 6455 §7.1.1: "the server MUST close the connection first"; a client waits for that, unless there is
+        # nothing to wait for.
+        if state is State.ENDING and (self._is_server or self._eof or cue is _Cue.FAIL):
+            self._stream.close()
+        self._rearm()
+
+    def _write(self, opcode: Opcode, payload: bytes | bytearray, rsv1: bool = False) -> None:
+        """Send one frame; what a client sends is masked with a new key each time (RFC 6455 §5.3)."""
+        mask = None if self._is_server else self._token(4)
+        self._stream.write(encode_frame(opcode, payload, rsv1=rsv1, mask=mask))
+
+
+def _is_due(due: float | None, now: float) -> bool:
+    """Tell whether a deadline has come."""
+    return due is not None and due <= now
