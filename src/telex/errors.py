@@ -25,6 +25,7 @@ __all__ = [
     "ProtocolError",
     "SocketPacketError",
     "TelexError",
+    "TooManyAcks",
 ]
 
 
@@ -122,6 +123,17 @@ class AckTimeout(TelexError, TimeoutError):
 
     def __str__(self) -> str:
         return f"no acknowledgement within {self.timeout:g} s"
+
+
+class TooManyAcks(TelexError):
+    """Say that a client owes `Limits.max_pending_acks` acknowledgements, so that no further one can be asked for."""
+
+    def __init__(self, maximum: int) -> None:
+        super().__init__(maximum)
+        self.maximum = maximum
+
+    def __str__(self) -> str:
+        return f"the client already owes {self.maximum} acknowledgements"
 
 
 class ConnectRefused(TelexError, ConnectionRefusedError):

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-__all__ = ["Limits"]
+__all__ = ["Limits", "Quota", "default_max_connections"]
 
 KIB = 1024
 MIB = 1024 * KIB
+WINDOWS_MAX_CONNECTIONS = 8192
+UNLIMITED_MAX_CONNECTIONS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,3 +129,39 @@ class Limits:
                 raise TypeError(f"Limits.{field.name} must be a number, not {type(value).__name__}")
             if value <= 0:
                 raise ValueError(f"Limits.{field.name} must be positive, not {value}")
+
+
+def default_max_connections() -> int:
+    """Return 80 % of the descriptors that this process may open; the rest is left to files, brokers and accepts."""
+    try:
+        import resource  # noqa: PLC0415  # POSIX only
+    except ImportError:
+        return WINDOWS_MAX_CONNECTIONS
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return UNLIMITED_MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(soft * 4 // 5, 1)
+
+
+class Quota:
+    """Allow `burst` things at once and `rate` per second in the long run.
+
+    A token bucket whose tokens are counted only when somebody asks, so that an idle one costs nothing.
+    **Units**: `now` in seconds of any steady clock.
+    """
+
+    __slots__ = ("_burst", "_rate", "_tokens", "_when")
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = float(burst)
+        self._when: float | None = None
+
+    def take(self, now: float) -> bool:
+        """Take one; `False` when there is none."""
+        if self._when is not None:
+            self._tokens = min(self._burst, self._tokens + (now - self._when) * self._rate)
+        self._when = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

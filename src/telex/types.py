@@ -6,6 +6,7 @@ Rule of this module: no behaviour that belongs to one protocol, no imports of Te
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import overload
 
 __all__ = ["Data", "Headers"]
 
@@ -28,6 +29,10 @@ class Headers:
         """Append one field line."""
         self._items.append((name, value))
 
+    @overload
+    def get(self, name: str) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str) -> str: ...
     def get(self, name: str, default: str | None = None) -> str | None:
         """Return the field's lines joined with ", ", or `default` where there is none (RFC 9110 §5.3)."""
         values = self.get_all(name)

@@ -87,6 +87,10 @@ class Deadlines:
         """Return how many deadlines are pending."""
         return len(self._heap) - self._n_dead
 
+    def now(self) -> float:
+        """Return the clock's time."""
+        return self._clock.time()
+
     def at(self, when: float, callback: Callable[[], None]) -> Deadline:
         """Call `callback` at `when` on the clock."""
         deadline = Deadline(self, when, callback)

@@ -1,0 +1,5 @@
+"""`python -m telex` is the command `telex`."""
+
+from .cli import main
+
+main()

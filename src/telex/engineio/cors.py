@@ -1,0 +1,107 @@
+"""Who may call from another origin.
+
+Rule of this module: sans-I/O. One policy per server, checked on every request of every transport.
+
+Browsers enforce CORS for long-polling but not for WebSocket, so the server checks `Origin` itself: without
+configuration only the page's own origin is let in, and programs that send no `Origin`. Allowed names are listed, never
+reflected, and a wildcard never goes together with credentials.
+
+Source: WHATWG Fetch, "CORS protocol"; RFC 6454; RFC 6455 §10.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from .handshake import Request, Response
+
+__all__ = ["Cors", "is_cross_origin", "parse_origin"]
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+ALLOWED_METHODS = "GET,POST"
+Origin = tuple[str, str, int]
+
+
+def parse_origin(text: str) -> Origin | None:
+    """Return (scheme, host, port) of an origin in lower case, or `None` for what is none, such as "null"."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.path or parts.query or parts.fragment or parts.username is not None or not parts.hostname:
+        return None
+    if port is None:
+        port = DEFAULT_PORTS.get(parts.scheme)
+    return None if port is None else (parts.scheme, parts.hostname, port)
+
+
+class Cors:
+    """Decide by `Origin`, and write the headers that tell the browser.
+
+    Args: `allowed` is `None` (same origin only), `"*"` (any), or origins such as "https://example.org".
+    Raises `ValueError` for an origin that is none, and for "*" with credentials.
+    """
+
+    def __init__(
+        self,
+        allowed: str | Sequence[str] | None = None,
+        *,
+        credentials: bool = False,
+        headers: Sequence[str] = ("content-type",),
+    ) -> None:
+        names = [allowed] if isinstance(allowed, str) else list(allowed or ())
+        self._any = "*" in names
+        self._is_configured = allowed is not None
+        self._credentials = credentials
+        self._headers = ",".join(headers)
+        if self._any and credentials:
+            raise ValueError('cors_credentials needs a list of origins: "*" would let any site act for your users')
+        self._allowed: set[Origin] = set()
+        for name in names:
+            origin = parse_origin(name)
+            if origin is not None:
+                self._allowed.add(origin)
+            elif name != "*":
+                raise ValueError(f"{name!r} is not an origin such as 'https://example.org'")
+
+    def is_allowed(self, request: Request) -> bool:
+        """Whether the request's origin may come in; a request without one is no browser's and may."""
+        text = request.origin
+        if text is None or self._any:
+            return True
+        origin = parse_origin(text)
+        return origin in self._allowed or not is_cross_origin(request)
+
+    def headers(self, request: Request) -> list[tuple[str, str]]:
+        """Return the headers for an answer to an allowed origin; none where CORS is not configured."""
+        if not self._is_configured:
+            return []
+        if self._any:
+            return [("access-control-allow-origin", "*")]
+        found = [("vary", "Origin")]
+        if request.origin is not None and self.is_allowed(request):
+            found.append(("access-control-allow-origin", request.origin))
+            if self._credentials:
+                found.append(("access-control-allow-credentials", "true"))
+        return found
+
+    def preflight(self, request: Request) -> Response | None:
+        """Answer an `OPTIONS` request; `None` where CORS is not configured."""
+        if not self._is_configured or request.method != "OPTIONS":
+            return None
+        allowed = [
+            ("access-control-allow-methods", ALLOWED_METHODS),
+            ("access-control-allow-headers", self._headers),
+        ]
+        return Response(204, self.headers(request) + allowed)
+
+
+def is_cross_origin(request: Request) -> bool:
+    """Whether the request comes from a page of another origin than the one it was sent to."""
+    if request.origin is None:
+        return False
+    host = request.headers.get("host", "")
+    own = parse_origin(f"{'https' if request.is_secure else 'http'}://{host}")
+    return own is None or parse_origin(request.origin) != own

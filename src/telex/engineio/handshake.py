@@ -1,0 +1,169 @@
+"""Opening a session: the request, the answers, and what may be refused.
+
+Rule of this module: sans-I/O. It says what to answer; `server.py` and `transports/` do it.
+All that Engine.IO ever answers with an error stands in `Refusal`.
+
+Source: Engine.IO protocol v4, "Handshake"; the codes and texts are the original server's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from ..limits import Limits
+from ..types import Headers
+from .packets import Packet
+
+__all__ = ["Cookie", "Refusal", "RefusalKind", "Request", "Response", "open_packet"]
+
+MAX_QUERY_FIELDS = 100
+"""As many as header lines; the protocol itself uses four."""
+
+
+class RefusalKind(Enum):
+    """Name what is wrong: the code, the text and the HTTP status that the original answers with."""
+
+    TRANSPORT_UNKNOWN = (0, "Transport unknown", 400)
+    UNKNOWN_SID = (1, "Session ID unknown", 400)
+    BAD_HANDSHAKE_METHOD = (2, "Bad handshake method", 400)
+    BAD_REQUEST = (3, "Bad request", 400)
+    FORBIDDEN = (4, "Forbidden", 403)
+    UNSUPPORTED_PROTOCOL_VERSION = (5, "Unsupported protocol version", 400)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Say why a request is refused.
+
+    `message` is what the client reads; `hint` is for the log and names the setting to change.
+    """
+
+    kind: RefusalKind
+    hint: str
+    text: str | None = None
+
+    @property
+    def message(self) -> str:
+        """The text the client reads."""
+        return self.kind.value[1] if self.text is None else self.text
+
+    def response(self) -> Response:
+        """Answer a plain HTTP request."""
+        code, _, status = self.kind.value
+        body = msgspec.json.encode({"code": code, "message": self.message})
+        return Response(status, [("content-type", "application/json")], body)
+
+    def websocket_response(self) -> Response:
+        """Answer a WebSocket upgrade request: 400 and the bare text, whatever the code."""
+        return Response(400, [("connection", "close"), ("content-type", "text/html")], self.message.encode())
+
+
+@dataclass(slots=True)
+class Request:
+    """Hold the part of an HTTP request that the protocol looks at.
+
+    `query` has the last value of each name; `has_repeated_keys` tells that one of the protocol's own came twice.
+    `scope` is the ASGI scope the request came with.
+    """
+
+    method: str
+    path: str
+    query_string: str
+    headers: Headers
+    is_secure: bool = False
+    remote_address: tuple[str, int] | None = None
+    scope: Mapping[str, Any] = field(default_factory=dict)
+    query: dict[str, str] = field(init=False)
+    is_malformed: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        try:
+            pairs = parse_qsl(self.query_string, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
+        except ValueError:
+            pairs, self.is_malformed = [], True
+        self.query = dict(pairs)
+        names = [name for name, _ in pairs if name in ("EIO", "sid", "transport")]
+        if len(names) != len(set(names)):
+            self.is_malformed = True
+
+    @property
+    def origin(self) -> str | None:
+        """The `Origin` header, where there is one."""
+        return self.headers.get("origin")
+
+    @property
+    def url(self) -> str:
+        """The path with its query."""
+        return f"{self.path}?{self.query_string}" if self.query_string else self.path
+
+
+@dataclass(slots=True)
+class Response:
+    """Hold an HTTP answer; `content-length` is added by whoever sends it.
+
+    `may_compress` is set for the answer to a poll that holds a packet which may be compressed.
+    """
+
+    status: int
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    may_compress: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cookie:
+    """Describe the cookie that carries the session id, for load balancers that keep a client on one server.
+
+    `secure=None` sets `Secure` on TLS connections. `max_age` is in seconds.
+    """
+
+    name: str = "io"
+    path: str = "/"
+    domain: str | None = None
+    http_only: bool = True
+    same_site: str | None = "Lax"
+    secure: bool | None = None
+    max_age: int | None = None
+
+    def __post_init__(self) -> None:
+        for text in (self.name, self.path, self.domain or "", self.same_site or ""):
+            if any(char in ";,\x7f" or char <= " " for char in text):
+                raise ValueError(f"a cookie cannot hold {text!r}")
+
+    def header(self, sid: str, is_secure: bool) -> tuple[str, str]:
+        """Return the `Set-Cookie` line for a session (RFC 6265 §4.1)."""
+        parts = [f"{self.name}={sid}"]
+        if self.max_age is not None:
+            parts.append(f"Max-Age={self.max_age}")
+        if self.domain:
+            parts.append(f"Domain={self.domain}")
+        parts.append(f"Path={self.path}")
+        if self.http_only:
+            parts.append("HttpOnly")
+        if self.secure or (self.secure is None and is_secure):
+            parts.append("Secure")
+        if self.same_site:
+            parts.append(f"SameSite={self.same_site}")
+        return "set-cookie", "; ".join(parts)
+
+
+def open_packet(sid: str, upgrades: Sequence[str], limits: Limits) -> Packet:
+    """Make the packet that opens a session.
+
+    **Shape**: `0{"sid","upgrades","pingInterval","pingTimeout","maxPayload"}`, exactly these keys in this order.
+    **Units**: milliseconds and bytes on the wire.
+    """
+    fields = {
+        "sid": sid,
+        "upgrades": list(upgrades),
+        "pingInterval": round(limits.ping_interval * 1000),
+        "pingTimeout": round(limits.ping_timeout * 1000),
+        "maxPayload": limits.max_payload,
+    }
+    return Packet("0" + msgspec.json.encode(fields).decode())

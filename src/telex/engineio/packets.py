@@ -1,0 +1,102 @@
+"""Engine.IO packets: one character of type, then data.
+
+Rule of this module: sans-I/O, and nothing that depends on a session's state.
+
+A packet travels in two forms. Over WebSocket, text is `<type><data>` and a binary message is the bare bytes, with no
+type at all. Inside a long-polling payload everything is text, so a binary message is `b<base64>`.
+A `Packet` is immutable and knows both forms, so a broadcast builds it once and hands the same object to every session.
+
+Source: Engine.IO protocol v4, "Packet encoding".
+"""
+
+from __future__ import annotations
+
+import binascii
+from enum import IntEnum
+
+from ..errors import EnginePacketError
+from ..types import Data
+
+__all__ = ["CLOSE", "NOOP", "PING", "PROBE_ANSWER", "Packet", "PacketType", "decode", "decode_text", "message"]
+
+
+class PacketType(IntEnum):
+    """Name the seven types; the value is the character on the wire."""
+
+    OPEN = 0
+    CLOSE = 1
+    PING = 2
+    PONG = 3
+    MESSAGE = 4
+    UPGRADE = 5
+    NOOP = 6
+
+
+TYPES = {str(int(kind)): kind for kind in PacketType}
+
+
+class Packet:
+    """Hold one encoded packet.
+
+    `wire` is the WebSocket form, `n_bytes` what it weighs in a buffer, `compress` whether it may be compressed.
+    **Ownership**: bytes are kept by reference; whoever hands them in must not change them.
+    """
+
+    __slots__ = ("compress", "n_bytes", "wire")
+
+    def __init__(self, wire: Data, compress: bool = True) -> None:
+        self.wire = wire
+        self.compress = compress
+        # `isascii` is O(1) and ASCII the common case; other text is measured in UTF-8 as it will be sent.
+        self.n_bytes = len(wire) if isinstance(wire, bytes) or wire.isascii() else len(wire.encode())
+
+    def text(self) -> str:
+        """Return the form used inside a long-polling payload."""
+        if isinstance(self.wire, str):
+            return self.wire
+        return "b" + binascii.b2a_base64(self.wire, newline=False).decode("ascii")
+
+    def __repr__(self) -> str:
+        return f"Packet({self.wire!r})"
+
+
+CLOSE = Packet("1")
+PING = Packet("2")
+NOOP = Packet("6")
+PROBE_ANSWER = Packet("3probe")
+
+
+def message(data: Data, compress: bool = True) -> Packet:
+    """Make a message packet of text or bytes."""
+    return Packet("4" + data if isinstance(data, str) else data, compress)
+
+
+def decode(wire: Data) -> tuple[PacketType, Data]:
+    """Read one packet in its WebSocket form.
+
+    Raises `EnginePacketError` for an empty text or an unknown type.
+    """
+    if isinstance(wire, bytes):
+        return PacketType.MESSAGE, wire
+    kind = TYPES.get(wire[:1])
+    if kind is None:
+        raise EnginePacketError(f"unknown packet type {wire[:1]!r}")
+    return kind, wire[1:]
+
+
+def decode_text(text: str) -> tuple[PacketType, Data]:
+    """Read one packet in its long-polling form.
+
+    Base64 must be canonical: the standard alphabet, padded, no line breaks, no stray bits.
+    Raises `EnginePacketError` as `decode` does, and for bad base64.
+    """
+    if not text.startswith("b"):
+        return decode(text)
+    encoded = text[1:]
+    try:
+        data = binascii.a2b_base64(encoded, strict_mode=True)
+    except (binascii.Error, ValueError) as error:
+        raise EnginePacketError("a binary packet is not valid base64") from error
+    if binascii.b2a_base64(data, newline=False).decode("ascii") != encoded:
+        raise EnginePacketError("a binary packet is not canonical base64")
+    return PacketType.MESSAGE, data

@@ -1,0 +1,45 @@
+"""Long-polling payloads: packets joined by the record separator.
+
+Rule of this module: sans-I/O, and nothing but joining and splitting.
+A payload is split lazily, and reading stops at the bound: a body of a million separators costs as much as it may.
+
+Source: Engine.IO protocol v4, "Payload encoding" (`0x1E` between packets, none at the end).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ..errors import EnginePacketError
+from ..types import Data
+from .packets import Packet, PacketType, decode_text
+
+__all__ = ["SEPARATOR", "decode", "encode"]
+
+SEPARATOR = "\x1e"
+
+
+def encode(packets: Iterable[Packet]) -> bytes:
+    """Join packets into the body of a poll's answer."""
+    return SEPARATOR.join([packet.text() for packet in packets]).encode()
+
+
+def decode(body: bytes, max_packets: int) -> Iterator[tuple[PacketType, Data]]:
+    """Yield the packets of a POST's body, one by one.
+
+    Raises `EnginePacketError` at the first thing that is not a packet, or past `max_packets`
+    (`Limits.max_packets_per_payload`); what was yielded before stays valid.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise EnginePacketError("a payload is not valid UTF-8") from error
+    start = 0
+    for _ in range(max_packets):
+        end = text.find(SEPARATOR, start)
+        if end < 0:
+            yield decode_text(text[start:])
+            return
+        yield decode_text(text[start:end])
+        start = end + 1
+    raise EnginePacketError(f"a payload has more than {max_packets} packets")

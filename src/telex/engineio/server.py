@@ -1,0 +1,247 @@
+"""The Engine.IO server: finds or opens the session that a request belongs to.
+
+Rule of this module: it knows requests and sessions, and neither ASGI nor Socket.IO. What serves it hands in requests
+and channels; what lies above is told of each new session through `on_session`.
+
+Source: Engine.IO protocol v4, "Handshake"; the order of the checks is the original server's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+
+from ..limits import Limits
+from ..streams.deadlines import deadlines_of
+from .compression import compress
+from .cors import Cors
+from .handshake import Cookie, Refusal, RefusalKind, Request, Response, open_packet
+from .session import Session, SessionSink
+from .transports import Body, Channel, PollingTransport, WebSocketTransport
+
+__all__ = ["AllowRequest", "Engine", "WebSocketAdmission"]
+
+logger = logging.getLogger("telex.engineio")
+
+AllowRequest = Callable[[Request], bool | str | Awaitable[bool | str | None] | None]
+"""Decide on a handshake: `True` or `None` lets it in, `False` refuses it, a text refuses it with that text."""
+
+SID_BYTES = 15
+"""120 random bits, 20 characters: sticky load balancers and cluster adapters key on that length."""
+
+UPGRADES = {"polling": ("websocket",), "websocket": ()}
+"""What each transport may upgrade to."""
+
+RETRY_AFTER = 5
+"""Seconds that a client is asked to wait when the server is full."""
+
+
+class WebSocketAdmission:
+    """Let in a WebSocket that passed all checks: `headers` go into the 101 answer, then `start` takes the channel."""
+
+    def __init__(self, engine: Engine, request: Request, session: Session | None) -> None:
+        self._engine = engine
+        self._request = request
+        self._session = session
+        self._sid = secrets.token_urlsafe(SID_BYTES)
+        self.headers = [] if session else engine.cookie_headers(self._sid, request)
+
+    def start(self, channel: Channel) -> WebSocketTransport:
+        """Begin a session on the channel, or the upgrade of the one that the request names."""
+        return self._engine.start_websocket(channel, self._request, self._sid, self._session)
+
+
+class Engine:
+    """Serve Engine.IO sessions.
+
+    Args: `on_session` is called with each new session and its request, and returns what hears of it.
+    """
+
+    def __init__(
+        self,
+        on_session: Callable[[Session, Request], SessionSink],
+        *,
+        limits: Limits,
+        transports: Sequence[str] = ("polling", "websocket"),
+        allow_upgrades: bool = True,
+        cors: Cors | None = None,
+        cookie: Cookie | None = None,
+        compression_threshold: int | None = 1024,
+        allow_request: AllowRequest | None = None,
+        max_sessions: int,
+    ) -> None:
+        unknown = set(transports) - set(UPGRADES)
+        if unknown or not transports:
+            raise ValueError(f"transports must be some of {', '.join(UPGRADES)}, not {list(transports)}")
+        self.sessions: dict[str, Session] = {}
+        self._on_session = on_session
+        self._limits = limits
+        self._transports = tuple(transports)
+        self._allow_upgrades = allow_upgrades
+        self._cors = cors or Cors()
+        self._cookie = cookie
+        self._compression_threshold = compression_threshold
+        self._allow_request = allow_request
+        self._max_sessions = max_sessions
+        self._ended: asyncio.Event | None = None
+
+    # Requests.
+
+    async def handle(self, request: Request, body: Body) -> Response:
+        """Answer one long-polling request. Raises `PeerGone` when nobody is left to answer."""
+        preflight = self._cors.preflight(request)
+        if preflight is not None:
+            return preflight
+        response = await self._answer(request, body)
+        response.headers += self._cors.headers(request)
+        if self._compression_threshold is not None and response.may_compress:
+            compress(response, request.headers.get("accept-encoding", ""), self._compression_threshold)
+        return response
+
+    async def admit_websocket(self, request: Request) -> WebSocketAdmission | Response:
+        """Check one WebSocket upgrade request; the `Response`, if that is what comes, refuses it."""
+        refusal = await self._check(request, is_upgrade=True)
+        if refusal is not None:
+            return refusal.websocket_response()
+        if "sid" in request.query:
+            return WebSocketAdmission(self, request, self.sessions[request.query["sid"]])
+        if len(self.sessions) >= self._max_sessions:
+            return self._full()
+        return WebSocketAdmission(self, request, None)
+
+    async def _answer(self, request: Request, body: Body) -> Response:
+        refusal = await self._check(request, is_upgrade=False)
+        if refusal is not None:
+            return refusal.response()
+        if "sid" in request.query:
+            current = self.sessions[request.query["sid"]].transport
+            if not isinstance(current, PollingTransport):
+                return Refusal(RefusalKind.BAD_REQUEST, "the session has left polling").response()
+            return await current.handle(request, body)
+        if len(self.sessions) >= self._max_sessions:
+            return self._full()
+        transport = PollingTransport(self._limits)
+        sid = secrets.token_urlsafe(SID_BYTES)
+        self._open(self._make_session(sid, transport), request)
+        response = await transport.handle(request, body)
+        response.headers += self.cookie_headers(sid, request)
+        return response
+
+    async def _check(self, request: Request, *, is_upgrade: bool) -> Refusal | None:
+        """Find what is wrong with a request, in the original's order; `None` if nothing is."""
+        refusal = self._check_form(request, is_upgrade) or self._check_session(request, is_upgrade)
+        if refusal is None and "sid" not in request.query:
+            refusal = await self._check_handshake(request)
+        if refusal is not None:
+            logger.info("refused a request from %s: %s", request.remote_address, refusal.hint)
+        return refusal
+
+    def _check_form(self, request: Request, is_upgrade: bool) -> Refusal | None:
+        name = request.query.get("transport", "")
+        if request.is_malformed:
+            return Refusal(RefusalKind.BAD_REQUEST, "the query is malformed or repeats a key of the protocol")
+        if name not in self._transports:
+            return Refusal(RefusalKind.TRANSPORT_UNKNOWN, f"transport {name[:40]!r} is not enabled (transports=)")
+        if request.origin is not None and not is_header_text(request.origin):
+            return Refusal(RefusalKind.BAD_REQUEST, "the Origin header holds control characters")
+        if not self._cors.is_allowed(request):
+            hint = f"origin {request.origin!r} is not allowed; name it in cors_allowed_origins to let it in"
+            return Refusal(RefusalKind.FORBIDDEN, hint)
+        if is_upgrade and name != "websocket":
+            return Refusal(RefusalKind.BAD_REQUEST, "a WebSocket upgrade request asks for another transport")
+        return None
+
+    def _check_session(self, request: Request, is_upgrade: bool) -> Refusal | None:
+        if "sid" not in request.query:
+            if request.method != "GET":
+                return Refusal(RefusalKind.BAD_HANDSHAKE_METHOD, f"a handshake with method {request.method[:20]!r}")
+            if request.query["transport"] == "websocket" and not is_upgrade:
+                return Refusal(RefusalKind.BAD_REQUEST, "the websocket transport without a WebSocket upgrade request")
+            return None
+        session = self.sessions.get(request.query["sid"])
+        if session is None:
+            hint = "unknown session: it has ended, or lives in another process (several need sticky sessions)"
+            return Refusal(RefusalKind.UNKNOWN_SID, hint)
+        if not is_upgrade and request.query["transport"] != "polling":
+            return Refusal(RefusalKind.BAD_REQUEST, "the websocket transport without a WebSocket upgrade request")
+        return None
+
+    async def _check_handshake(self, request: Request) -> Refusal | None:
+        if request.query.get("EIO") != "4":
+            hint = f"protocol version {request.query.get('EIO', '')[:10]!r}: the client is not a Socket.IO 3 or 4 one"
+            return Refusal(RefusalKind.UNSUPPORTED_PROTOCOL_VERSION, hint)
+        if self._allow_request is None:
+            return None
+        verdict = self._allow_request(request)
+        if inspect.isawaitable(verdict):
+            verdict = await verdict
+        if verdict is None or verdict is True:
+            return None
+        return Refusal(RefusalKind.FORBIDDEN, "allow_request refused", verdict if isinstance(verdict, str) else None)
+
+    def _full(self) -> Response:
+        logger.warning("refused a handshake: %d sessions are open (Limits.max_sessions)", len(self.sessions))
+        return Response(503, [("retry-after", str(RETRY_AFTER)), ("content-type", "text/plain")], b"Too many sessions")
+
+    # Sessions.
+
+    def start_websocket(
+        self, channel: Channel, request: Request, sid: str, session: Session | None
+    ) -> WebSocketTransport:
+        """Begin a session on a channel, or the upgrade of `session`."""
+        if session is not None:
+            candidate = WebSocketTransport(channel, self._limits)
+            candidate.session = session
+            if not session.add_candidate(candidate):
+                candidate.discard()
+            return candidate
+        transport = WebSocketTransport(channel, self._limits)
+        self._open(self._make_session(sid, transport), request)
+        return transport
+
+    def _make_session(self, sid: str, transport: PollingTransport | WebSocketTransport) -> Session:
+        deadlines = deadlines_of(asyncio.get_running_loop())
+        transport.session = Session(
+            sid, transport, limits=self._limits, deadlines=deadlines, finished=self._session_finished
+        )
+        return transport.session
+
+    def _open(self, session: Session, request: Request) -> None:
+        offered = UPGRADES[session.transport.name] if self._allow_upgrades else ()
+        upgrades = [name for name in offered if name in self._transports]
+        self.sessions[session.sid] = session
+        session.send([open_packet(session.sid, upgrades, self._limits)])
+        session.sink = self._on_session(session, request)
+
+    def cookie_headers(self, sid: str, request: Request) -> list[tuple[str, str]]:
+        """Return the headers that a handshake's answer carries besides its own."""
+        return [self._cookie.header(sid, request.is_secure)] if self._cookie else []
+
+    def _session_finished(self, session: Session) -> None:
+        del self.sessions[session.sid]
+        if not self.sessions and self._ended is not None:
+            self._ended.set()
+
+    async def close(self) -> None:
+        """Close every session, and wait until what they still had to say has left.
+
+        Sessions that do not end within `Limits.close_timeout` are cut.
+        """
+        self._ended = asyncio.Event()
+        for session in list(self.sessions.values()):
+            session.close()
+        if self.sessions:
+            try:
+                async with asyncio.timeout(self._limits.close_timeout):
+                    await self._ended.wait()
+            except TimeoutError:
+                for session in list(self.sessions.values()):
+                    session.abort()
+
+
+def is_header_text(text: str) -> bool:
+    """Whether a header's value holds only what RFC 9110 §5.5 allows."""
+    return all(char == "\t" or " " <= char <= "~" or "\x80" <= char <= "\xff" for char in text)

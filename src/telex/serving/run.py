@@ -1,0 +1,104 @@
+"""`telex run`: an application on uvicorn, with Telex's own WebSocket.
+
+Rule of this module: settings of uvicorn and nothing of the protocols.
+
+uvicorn waits for its requests to end before it stops, and a parked poll ends only when something happens. So every
+Telex server in use is closed before, which answers the polls and says goodbye to the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import platform
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, cast
+
+from .asgi import App, Server, servers_in_use
+
+if TYPE_CHECKING:
+    import socket
+
+    import uvicorn
+
+__all__ = ["load_app", "run"]
+
+PROTOCOL = "telex.serving.uvicorn:Protocol"
+
+
+def run(app: App | str, *, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
+    """Serve an ASGI application, such as a `telex.Server`, until Ctrl-C or SIGTERM.
+
+    Clients are told and polls are answered before it returns.
+
+    Args: `app` is the application, or "module:name" of it; `port` 0 takes a free one; `options` are those of
+    `uvicorn.Config`, of which `log_level` ("warning") and `access_log` (off) have defaults of their own here.
+    Raises `RuntimeError` when uvicorn is not installed, `ImportError` or `AttributeError` when there is no such
+    application, and `SystemExit` when the server cannot start.
+    """
+    try:
+        import uvicorn  # noqa: PLC0415  # an extra
+    except ImportError:
+        raise RuntimeError("telex run needs uvicorn: pip install 'telex[server]'") from None
+
+    application = load_app(app) if isinstance(app, str) else app
+    settings: dict[str, Any] = {"log_level": "warning", "access_log": False, "ws": PROTOCOL}
+    if isinstance(application, Server):
+        # Engine.IO has a heartbeat and a size limit of its own, and compresses only if told to.
+        settings |= {
+            "ws_max_size": application.limits.max_payload,
+            "ws_per_message_deflate": application.per_message_deflate,
+            "ws_ping_interval": None,
+        }
+    config = uvicorn.Config(cast("Any", application), host=host, port=port, **settings | options)
+
+    class TelexServer(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                sys.stdout.write(banner(self, application))
+                sys.stdout.flush()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for server in self.servers:
+                server.close()  # nobody new, then
+            await asyncio.gather(*[server.close() for server in list(servers_in_use)])
+            await super().shutdown(sockets)
+
+    server = TelexServer(config)
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has stopped in order, and raises the signal again
+        server.run()
+    if not server.started:
+        raise SystemExit(1)
+
+
+def load_app(name: str) -> App:
+    """Find the application that "module:name" names; the name may have dots."""
+    module_name, _, attributes = name.partition(":")
+    if not module_name or not attributes:
+        raise ImportError(f"{name!r} does not name an application: write module:name, such as chat:io")
+    found: Any = import_module(module_name)
+    for attribute in attributes.split("."):
+        found = getattr(found, attribute)
+    return cast("App", found)
+
+
+def banner(server: uvicorn.Server, app: App) -> str:
+    """Say where the server is and what runs it."""
+    config = server.config
+    lines = [f"Telex {version('telex')}"]
+    if config.uds is not None:
+        lines.append(f"  listening   {config.uds}")
+    for listener in [found for each in server.servers for found in each.sockets]:
+        address = listener.getsockname()
+        if config.uds is None:
+            host = f"[{address[0]}]" if ":" in address[0] else address[0]
+            lines.append(f"  listening   {'https' if config.ssl else 'http'}://{host}:{address[1]}")
+    if isinstance(app, Server):
+        lines.append(f"  Socket.IO   {config.root_path}{app.path.rstrip('/')}/ over {' and '.join(app.transports)}")
+    loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+    lines.append(f"  running on  {platform.python_implementation()} {platform.python_version()}, {loop}, pure Python")
+    lines.append("  Ctrl-C stops it")
+    return "\n".join(lines) + "\n"

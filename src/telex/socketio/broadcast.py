@@ -1,0 +1,206 @@
+"""Saying one thing to many.
+
+Rule of this module: a broadcast is encoded once, and each recipient gets the same packets. Operators are immutable:
+each call returns a new one, so one can be kept and reused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AckTimeout
+from .acks import from_values
+
+if TYPE_CHECKING:
+    from .namespace import Namespace
+    from .socket import Socket
+
+__all__ = ["BroadcastOperator", "Broadcaster", "Flags", "Sent", "names"]
+
+DEFAULT_CALL_TIMEOUT = 60.0
+
+
+def names(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Return names given as one or several; raises `TypeError` for anything but texts."""
+    found = (given,) if isinstance(given, str) else tuple(given)
+    for name in found:
+        if not isinstance(name, str):
+            raise TypeError(f"a room is named by a str, not {type(name).__name__}")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Say how events are sent. `timeout` is in seconds and bounds `call`."""
+
+    volatile: bool = False
+    compress: bool = True
+    timeout: float = DEFAULT_CALL_TIMEOUT
+
+
+class Sent:
+    """Be what `emit` returns: the event is on its way; awaiting waits until its recipients have room for more.
+
+    **Cancellation**: only the waiting ends, the event stays sent.
+    """
+
+    __slots__ = ("_sockets",)
+
+    def __init__(self, sockets: Sequence[Socket]) -> None:
+        self._sockets = sockets
+
+    def __await__(self) -> Generator[Any, None, None]:
+        for socket in self._sockets:
+            if not socket.has_room:
+                yield from socket.wait_room().__await__()
+
+
+class Broadcaster:
+    """Offer what a server, a namespace and an operator can all say to many.
+
+    Each has `_operator`, which holds the recipients and flags so far.
+    """
+
+    __slots__ = ()
+
+    @property
+    def _operator(self) -> BroadcastOperator:
+        raise NotImplementedError
+
+    def to(self, *rooms: str) -> BroadcastOperator:
+        """Address the members of these rooms; with earlier ones, the union. Nobody gets an event twice."""
+        operator = self._operator
+        return operator._with(rooms=(operator._rooms or frozenset()) | set(names(rooms)))
+
+    def in_(self, *rooms: str) -> BroadcastOperator:
+        """Address rooms, as `to` does."""
+        return self.to(*rooms)
+
+    def except_(self, *rooms: str) -> BroadcastOperator:
+        """Leave out the members of these rooms; a socket's id is a room."""
+        operator = self._operator
+        return operator._with(excluded=operator._excluded | set(names(rooms)))
+
+    @property
+    def local(self) -> BroadcastOperator:
+        """Address only clients of this node."""
+        return self._operator
+
+    @property
+    def volatile(self) -> BroadcastOperator:
+        """Skip whoever cannot take the event right now."""
+        operator = self._operator
+        return operator._with(flags=replace(operator._flags, volatile=True))
+
+    def compress(self, compress: bool) -> BroadcastOperator:
+        """Say whether the event may be compressed, where compression is on."""
+        operator = self._operator
+        return operator._with(flags=replace(operator._flags, compress=compress))
+
+    def timeout(self, seconds: float) -> BroadcastOperator:
+        """Bound how long `call` waits."""
+        operator = self._operator
+        return operator._with(flags=replace(operator._flags, timeout=seconds))
+
+    def emit(
+        self, event: str, *args: Any, to: str | Iterable[str] | None = None, except_: str | Iterable[str] | None = None
+    ) -> Sent:
+        """Send an event to everyone addressed.
+
+        The event is sent when this is called; awaiting the result waits until the recipients have room.
+        Raises `ValueError` for a reserved name and `TypeError` for data that cannot be sent; nobody has got it then.
+        """
+        operator = self._operator
+        if to is not None:
+            operator = operator.to(*names(to))
+        if except_ is not None:
+            operator = operator.except_(*names(except_))
+        return operator._emit(event, args)
+
+    async def call(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
+        """Send an event to everyone addressed and return their answers, in the order in which they come.
+
+        Raises `AckTimeout` when not all have answered in time, or when those that have not are gone; its
+        `responses` holds the answers that came.
+        **Cancellation**: the event stays sent, answers are ignored.
+        """
+        operator = self._operator
+        return await operator._call(event, args, operator._flags.timeout if timeout is None else timeout)
+
+
+class BroadcastOperator(Broadcaster):
+    """Hold the recipients and flags of a broadcast."""
+
+    __slots__ = ("_excluded", "_flags", "_namespace", "_rooms")
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        rooms: frozenset[str] | None = None,
+        excluded: frozenset[str] = frozenset(),
+        flags: Flags = Flags(),  # immutable
+    ) -> None:
+        self._namespace = namespace
+        self._rooms = rooms  # `None` is everyone; no room at all is nobody
+        self._excluded = excluded
+        self._flags = flags
+
+    @property
+    def _operator(self) -> BroadcastOperator:
+        return self
+
+    def _with(
+        self,
+        rooms: frozenset[str] | None = None,
+        excluded: frozenset[str] | None = None,
+        flags: Flags | None = None,
+    ) -> BroadcastOperator:
+        return BroadcastOperator(
+            self._namespace,
+            self._rooms if rooms is None else rooms,
+            self._excluded if excluded is None else excluded,
+            self._flags if flags is None else flags,
+        )
+
+    def _emit(self, event: str, args: Sequence[Any]) -> Sent:
+        packets = self._namespace.encode_event(event, args, compress=self._flags.compress)
+        sockets = self._namespace.select(self._rooms, self._excluded)
+        for socket in sockets:
+            socket.send_packets(packets, volatile=self._flags.volatile)
+        return Sent(sockets)
+
+    async def _call(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
+        namespace = self._namespace
+        ack_id = namespace.next_ack_id()
+        packets = namespace.encode_event(event, args, ack_id=ack_id, compress=self._flags.compress)
+        sockets = namespace.select(self._rooms, self._excluded)
+        responses: list[Any] = []
+        n_open = len(sockets)
+        done = asyncio.get_running_loop().create_future()
+
+        def answered(values: list[Any] | None) -> None:
+            nonlocal n_open
+            n_open -= 1
+            if values is not None:
+                responses.append(from_values(values))
+            if not n_open and not done.done():
+                done.set_result(None)
+
+        try:
+            for socket in sockets:
+                socket.expect_ack(ack_id, answered)
+                socket.send_packets(packets, volatile=self._flags.volatile)
+            if n_open:
+                async with asyncio.timeout(timeout):
+                    await done
+        except TimeoutError:
+            raise AckTimeout(timeout, responses) from None
+        finally:
+            for socket in sockets:
+                socket.forget_ack(ack_id)
+        if len(responses) < len(sockets):
+            raise AckTimeout(timeout, responses)
+        return responses

@@ -1,0 +1,224 @@
+"""Event handlers: what they may look like, and running one socket's in order.
+
+Rule of this module: handlers are found in tables that the program filled, never by a name from the wire.
+
+Theory of operation. A plain function is called at once. A coroutine function runs in the socket's one worker task,
+and what comes meanwhile waits in the socket's queue, so a socket's events are handled in order and an idle socket has
+no task. A queue that grows stops the reading of its connection; it is read all the same while a handler awaits an
+acknowledgement of that client, which could otherwise never come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..limits import Limits
+
+__all__ = ["Handler", "Inbox", "Job", "call", "call_back", "make_handler", "start"]
+
+logger = logging.getLogger("telex.socketio")
+
+ACK_WAIT_FACTOR = 16
+"""How many times `recv_queue_high` may wait while the socket's handler awaits an acknowledgement."""
+
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+_background: set[asyncio.Task[None]] = set()  # a task that only the loop knows may be collected while it runs
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """Hold a handler and what its signature says.
+
+    `n_min` and `n_max` bound the arguments after the socket; `n_max` is `None` for `*args`.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    n_min: int
+    n_max: int | None
+    is_async: bool
+    is_concurrent: bool = False
+
+    def accepts(self, n_args: int) -> bool:
+        """Whether the handler can be called with so many arguments after the socket."""
+        return self.n_min <= n_args and (self.n_max is None or n_args <= self.n_max)
+
+
+def make_handler(
+    function: Callable[..., Any],
+    name: str,
+    *,
+    n_given: int | None = None,
+    concurrent: bool = False,
+    thread: bool = False,
+) -> Handler:
+    """Check a handler's signature and wrap it.
+
+    Args: `n_given` is the number of arguments after the socket that the library itself will give; it may take fewer.
+    Raises `TypeError` when the function cannot be called with a socket, or needs what it will not get.
+    """
+    if not callable(function):
+        raise TypeError(f"the handler for {name!r} must be callable, not {type(function).__name__}")
+    parameters = list(inspect.signature(function).parameters.values())
+    required_keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if required_keywords:
+        raise TypeError(f"the handler for {name!r} has keyword-only parameters: {', '.join(required_keywords)}")
+    positional = [p for p in parameters if p.kind in POSITIONAL]
+    takes_rest = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if not positional and not takes_rest:
+        raise TypeError(f"the handler for {name!r} must take the socket as its first argument")
+    n_min = max(sum(p.default is p.empty for p in positional) - 1, 0)
+    n_max = None if takes_rest else len(positional) - 1
+    if n_given is not None and n_min > n_given:
+        raise TypeError(f"the handler for {name!r} takes {n_min} arguments after the socket, but gets {n_given}")
+    is_async = inspect.iscoroutinefunction(inspect.unwrap(function)) or thread
+    if thread:
+        function = in_thread(function)
+    return Handler(function, name, n_min, n_max, is_async, concurrent)
+
+
+def in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a blocking function a coroutine function that runs it in a thread."""
+    if inspect.iscoroutinefunction(function):
+        raise TypeError("thread=True is for plain functions that block")
+
+    async def run(*args: Any) -> Any:
+        return await asyncio.to_thread(function, *args)
+
+    return run
+
+
+class Job(NamedTuple):
+    """Hold one call to be made; `reply` takes what the handler returned."""
+
+    handler: Handler
+    args: Sequence[Any]
+    reply: Callable[[Any], None] | None = None
+    n_bytes: int = 0
+
+
+class Inbox:
+    """Run the handlers of one socket, in order.
+
+    Args: `regulate` is called with `True` when the connection should not be read and `False` when it may be again;
+    `is_awaiting_ack` tells whether the socket's client owes an acknowledgement.
+    """
+
+    __slots__ = (
+        "_is_paused",
+        "_is_working",
+        "_limits",
+        "_n_concurrent",
+        "_queue",
+        "_queued_bytes",
+        "_regulate",
+        "_wants",
+    )
+
+    def __init__(self, limits: Limits, regulate: Callable[[bool], None], is_awaiting_ack: Callable[[], bool]) -> None:
+        self._limits = limits
+        self._regulate = regulate
+        self._wants = is_awaiting_ack
+        self._queue: deque[Job] = deque()
+        self._queued_bytes = 0
+        self._is_working = False
+        self._is_paused = False
+        self._n_concurrent = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def submit(self, job: Job) -> None:
+        """Make a call now, or as soon as those before it have ended."""
+        handler = job.handler
+        if handler.is_async and handler.is_concurrent and self._n_concurrent < self._limits.max_inflight_handlers:
+            self._n_concurrent += 1
+            start(self._run_beside(job))
+        elif self._is_working or handler.is_async:
+            self._queue.append(job)
+            self._queued_bytes += job.n_bytes
+            if not self._is_working:
+                self._is_working = True
+                start(self._work())
+            self.regulate()
+        else:
+            call(job)
+
+    def regulate(self) -> None:
+        """Pause or resume the reading of the connection, as the queue and awaited acknowledgements demand."""
+        limits = self._limits
+        n_high, high_bytes = limits.recv_queue_high, limits.recv_queue_high_bytes
+        if self._wants():
+            n_high, high_bytes = n_high * ACK_WAIT_FACTOR, high_bytes * ACK_WAIT_FACTOR
+        is_full = len(self._queue) >= n_high or self._queued_bytes >= high_bytes
+        if is_full is not self._is_paused:
+            self._is_paused = is_full
+            self._regulate(is_full)
+
+    async def _work(self) -> None:
+        try:
+            while self._queue:
+                job = self._queue.popleft()
+                self._queued_bytes -= job.n_bytes
+                self.regulate()
+                if job.handler.is_async:
+                    await call_async(job)
+                else:
+                    call(job)
+        finally:
+            self._is_working = False
+
+    async def _run_beside(self, job: Job) -> None:
+        try:
+            await call_async(job)
+        finally:
+            self._n_concurrent -= 1
+
+
+def start(coroutine: Any) -> None:
+    """Run a coroutine in a task of its own."""
+    task = asyncio.get_running_loop().create_task(coroutine)
+    _background.add(task)
+    task.add_done_callback(_background.discard)
+
+
+def call(job: Job) -> None:
+    """Call a plain handler; what it raises is logged and ends nothing but itself."""
+    try:
+        result = job.handler.function(*job.args)
+        if job.reply is not None:
+            job.reply(result)
+    except Exception:
+        logger.exception("the handler for %r failed", job.handler.name)
+
+
+def call_back(function: Callable[..., Any], args: Sequence[Any]) -> None:
+    """Call a function, or start a coroutine function, that nobody waits for."""
+    is_async = inspect.iscoroutinefunction(function)
+    job = Job(Handler(function, "an acknowledgement", 0, None, is_async), args)
+    if is_async:
+        start(call_async(job))
+    else:
+        call(job)
+
+
+async def call_async(job: Job) -> None:
+    """The same for a coroutine function. **Cancellation**: ends the handler, no acknowledgement is sent."""
+    try:
+        result = await job.handler.function(*job.args)
+        if job.reply is not None:
+            job.reply(result)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        logger.warning("the handler for %r cancelled itself", job.handler.name)
+    except Exception:
+        logger.exception("the handler for %r failed", job.handler.name)

@@ -1,0 +1,199 @@
+"""A namespace: a channel of its own over the shared connection, with its own handlers, middleware and rooms.
+
+Rule of this module: who is in the namespace, what is registered, and whom a broadcast reaches.
+
+Source: Socket.IO protocol v5, "Connection to a namespace"; the original's `Namespace`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from ..engineio import Packet, message
+from ..limits import Limits
+from .broadcast import Broadcaster, BroadcastOperator
+from .handlers import Handler, make_handler
+from .packets import RESERVED_EVENTS, PacketType
+from .parsers import encode
+from .rooms import Rooms
+from .socket import Socket
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["Middleware", "Namespace"]
+
+logger = logging.getLogger("telex.socketio")
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Middleware = Callable[[Socket], Awaitable[None] | None]
+
+# What the library itself tells handlers: how many arguments come after the socket.
+LIFECYCLE = {"connect": 1, "disconnecting": 1, "disconnect": 1}
+METHOD_PREFIX = "on_"
+
+
+class Namespace(Broadcaster):
+    """Hold one namespace; `io.of("/name")` makes one, or finds it.
+
+    A subclass may bring handlers as methods: `on_connect`, `on_disconnect` and `on_<event>` become the handlers of
+    these events when an instance is given to `Server.register`. They are collected once, then: no name that a peer
+    sends is ever looked up on the object.
+    """
+
+    _reserved_methods: ClassVar[frozenset[str]] = frozenset({"on_any"})
+
+    def __init__(self, name: str = "/") -> None:
+        if not name.startswith("/"):
+            name = "/" + name
+        if "," in name:
+            raise ValueError(f"a namespace's name cannot hold a comma: {name!r}")
+        self.name = name
+        self.limits = Limits()
+        self.sockets: dict[str, Socket] = {}
+        self.rooms: Rooms[Socket] = Rooms()
+        self.handlers: dict[str, Handler] = {}
+        self.catch_alls: list[Handler] = []
+        self.middlewares: list[Middleware] = []
+        self._server: Server | None = None
+        self._ack_ids = count()
+        self._misfits: set[str] = set()
+        self._has_warned_of_attachments = False
+        self._collect_methods()
+
+    def __repr__(self) -> str:
+        return f"<Namespace {self.name} with {len(self.sockets)} sockets>"
+
+    def bind(self, server: Server, limits: Limits) -> None:
+        """Make this a namespace of a server."""
+        if self._server is not None:
+            raise ValueError(f"the namespace {self.name!r} belongs to a server already")
+        self._server = server
+        self.limits = limits
+
+    @property
+    def server(self) -> Server:
+        """The server this namespace belongs to. Raises `RuntimeError` before it is registered."""
+        if self._server is None:
+            raise RuntimeError(f"the namespace {self.name!r} is not registered: io.register(namespace)")
+        return self._server
+
+    # What a program registers.
+
+    def on(
+        self, event: str, function: Function | None = None, *, concurrent: bool = False, thread: bool = False
+    ) -> Any:
+        """Register the handler of an event; a later one takes its place. Use it as a decorator, or with the function.
+
+        The handler is called with the socket and the event's arguments; what it returns becomes the acknowledgement:
+        a tuple several values, `None` an empty one. "connect" is called with the socket and, if it takes it, the
+        client's auth; "disconnecting" (a plain function; the rooms are still set) and "disconnect" with the reason.
+
+        Args: a coroutine function runs in order with the socket's other events, or beside them with
+        `concurrent=True`; `thread=True` runs a plain function that blocks in a thread, in order.
+        Raises `TypeError` for a function that cannot be called so, `ValueError` for a reserved name.
+        """
+        if function is None:
+            return lambda found: self.on(event, found, concurrent=concurrent, thread=thread)
+        if event == "*":
+            return self.on_any(function)
+        if event in RESERVED_EVENTS and event not in LIFECYCLE:
+            raise ValueError(f"{event!r} is reserved: no client can send it")
+        handler = make_handler(function, event, n_given=LIFECYCLE.get(event), concurrent=concurrent, thread=thread)
+        if event == "disconnecting" and handler.is_async:
+            raise TypeError("a 'disconnecting' handler must be a plain function: it is over before the rooms are left")
+        self.handlers[event] = handler
+        return function
+
+    def on_any(self, function: Function) -> Function:
+        """Register a function called with the socket, the name and the arguments of every event, before its handler."""
+        self.catch_alls.append(make_handler(function, "*"))
+        return function
+
+    def use(self, middleware: Middleware) -> Middleware:
+        """Register a function that sees each socket before it is connected; raising `ConnectRefused` keeps it out.
+
+        Middlewares run in the order in which they were registered; plain functions and coroutine functions alike.
+        """
+        if not callable(middleware):
+            raise TypeError(f"a middleware must be callable, not {type(middleware).__name__}")
+        self.middlewares.append(middleware)
+        return middleware
+
+    # What the rest of the floor needs.
+
+    @property
+    def _operator(self) -> BroadcastOperator:
+        return BroadcastOperator(self)
+
+    def next_ack_id(self) -> int:
+        """Return a new acknowledgement id. All sockets share the counter, so a broadcast can use one id for all."""
+        return next(self._ack_ids)
+
+    def encode_event(
+        self, event: str, args: Sequence[Any], *, ack_id: int | None = None, compress: bool = True
+    ) -> list[Packet]:
+        """Encode one event, once for all who get it. Raises as `Socket.emit` says."""
+        if not isinstance(event, str):
+            raise TypeError(f"an event is named by a str, not {type(event).__name__}")
+        if event in RESERVED_EVENTS:
+            raise ValueError(f"{event!r} is a reserved event name")
+        messages = encode(PacketType.EVENT, self.name, [event, *args], ack_id)
+        if len(messages) > self.limits.warn_attachments + 1 and not self._has_warned_of_attachments:
+            self._has_warned_of_attachments = True
+            logger.warning(
+                "the event %r has %d attachments; the JavaScript client takes %d at most, unless told otherwise",
+                event,
+                len(messages) - 1,
+                self.limits.warn_attachments,
+            )
+        return [message(data, compress) for data in messages]
+
+    def select(self, rooms: frozenset[str] | None, excluded: frozenset[str]) -> list[Socket]:
+        """Return the sockets of a broadcast: the union of `rooms`, or all if that is `None`, without `excluded`.
+
+        O(recipients + members of the excluded rooms).
+        """
+        found: Iterable[Socket]
+        if rooms is None:
+            found = self.sockets.values()
+        elif len(rooms) == 1:
+            found = self._members(next(iter(rooms)))
+        else:
+            found = set().union(*map(self._members, rooms))
+        if not excluded:
+            return list(found)
+        out = set().union(*map(self._members, excluded))
+        return [socket for socket in found if socket not in out]
+
+    def _members(self, room: str) -> Iterable[Socket]:
+        own = self.sockets.get(room)
+        return self.rooms.members_of(room) if own is None else (own,)
+
+    def add(self, socket: Socket) -> None:
+        """Take in a socket whose connection was let in."""
+        self.sockets[socket.id] = socket
+
+    def remove(self, socket: Socket) -> None:
+        """Let a socket go, out of all its rooms."""
+        self.rooms.leave_all(socket)
+        self.sockets.pop(socket.id, None)
+
+    def log_misfit(self, handler: Handler, n_args: int) -> None:
+        """Say, once for each handler, that a client sent an event with the wrong number of arguments."""
+        if handler.name not in self._misfits:
+            self._misfits.add(handler.name)
+            logger.warning(
+                "an event %r came with %d arguments, which its handler does not take; dropped, as others will be",
+                handler.name,
+                n_args,
+            )
+
+    def _collect_methods(self) -> None:
+        for name, _ in inspect.getmembers(type(self), callable):
+            if name.startswith(METHOD_PREFIX) and name not in self._reserved_methods:
+                self.on(name.removeprefix(METHOD_PREFIX), getattr(self, name))

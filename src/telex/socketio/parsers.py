@@ -1,0 +1,212 @@
+"""The JSON parser: packets to messages and back, with binary attachments.
+
+Rule of this module: sans-I/O. Nothing is decoded whose size, depth or number of parts is not bounded before.
+
+Bytes inside the data travel as messages of their own, right behind the text; in the JSON each leaves a placeholder,
+`{"_placeholder":true,"num":<index>}`. So one packet is one text message and as many binary ones as it has attachments.
+
+Source: Socket.IO protocol v5, "Packet encoding"; RFC 8259.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from ..errors import SocketPacketError
+from ..limits import Limits
+from ..types import Data
+from .packets import Head, Packet, PacketType, check_payload, format_head, parse_head
+
+__all__ = ["Decoder", "encode"]
+
+BYTES_TYPES = (bytes, bytearray, memoryview)
+SCALAR_TYPES = frozenset({str, int, float, bool, type(None)})
+
+WITH_ATTACHMENTS = {PacketType.EVENT: PacketType.BINARY_EVENT, PacketType.ACK: PacketType.BINARY_ACK}
+WITHOUT_ATTACHMENTS = {binary: plain for plain, binary in WITH_ATTACHMENTS.items()}
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder()
+
+# Possessive, and content with a string that never ends: no input makes it look at a character twice.
+STRINGS = re.compile(r'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)
+
+
+def encode(type_: PacketType, namespace: str, data: Any = None, ack_id: int | None = None) -> list[Data]:
+    """Write one packet: the text, then its attachments.
+
+    Besides what JSON knows, `data` may hold bytes anywhere, and whatever msgspec can turn into these (structs,
+    dataclasses, dates, UUIDs, enums).
+    **Ownership**: `bytes` are sent as they are; `bytearray` and `memoryview` are copied now, so they may change later.
+    Raises `TypeError` for what cannot be sent, `ValueError` for data shaped like a placeholder beside real bytes, and
+    `UnicodeEncodeError`, which is a `ValueError`, for text with a lone surrogate.
+    """
+    attachments: list[Data] = []
+    if type_ in WITH_ATTACHMENTS:
+        data = take_attachments(data, attachments)
+        if attachments:
+            type_ = WITH_ATTACHMENTS[type_]
+    elif contains_bytes(data):
+        raise TypeError(f"a packet of type {type_.name} cannot carry bytes")
+    head = format_head(type_, namespace, ack_id, len(attachments))
+    return [head if data is None else head + _encoder.encode(data).decode(), *attachments]
+
+
+def take_attachments(data: Any, attachments: list[Data]) -> Any:
+    """Return `data` with each bytes object moved into `attachments`; the same object where there are none."""
+    if all(type(item) in SCALAR_TYPES for item in data):
+        return data
+    # Structs, dataclasses and other objects become plain containers, whose bytes can then be found.
+    plain = msgspec.to_builtins(data, builtin_types=BYTES_TYPES, str_keys=True)
+    if not contains_bytes(plain):
+        return plain
+    return replace_bytes(plain, attachments)
+
+
+def contains_bytes(data: Any) -> bool:
+    """Whether there are bytes anywhere in plain data."""
+    if isinstance(data, dict):
+        return any(map(contains_bytes, data.values()))
+    if isinstance(data, list | tuple):
+        return any(map(contains_bytes, data))
+    return isinstance(data, BYTES_TYPES)
+
+
+def replace_bytes(data: Any, attachments: list[Data]) -> Any:
+    """Return a copy of plain data with placeholders, and collect the bytes in order."""
+    if isinstance(data, BYTES_TYPES):
+        attachments.append(bytes(data))
+        return {"_placeholder": True, "num": len(attachments) - 1}
+    if isinstance(data, dict):
+        if data.get("_placeholder") is True:
+            raise ValueError("data with a true '_placeholder' cannot be sent beside bytes: the peer would confuse them")
+        return {key: replace_bytes(value, attachments) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [replace_bytes(item, attachments) for item in data]
+    return data
+
+
+class Decoder:
+    """Turn the messages of one connection into packets.
+
+    At most one packet is unfinished at a time, since its attachments follow it directly.
+    """
+
+    __slots__ = ("_attachments", "_bytes_left", "_head", "_limits", "_payload")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._head: Head | None = None  # of the packet whose attachments are awaited
+        self._payload: Any = None
+        self._attachments: list[bytes] = []
+        self._bytes_left = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether attachments are awaited; they have a deadline (`Limits.attachment_timeout`)."""
+        return self._head is not None
+
+    @property
+    def namespace(self) -> str | None:
+        """The namespace of the packet whose attachments are awaited."""
+        return None if self._head is None else self._head.namespace
+
+    def add(self, message: Data) -> Packet | None:
+        """Take one message; return the packet that it completes, if it does.
+
+        Raises `SocketPacketError`; the connection is then beyond repair.
+        """
+        if isinstance(message, str):
+            return self._add_text(message)
+        return self._add_attachment(message)
+
+    def reset(self) -> None:
+        """Forget an unfinished packet."""
+        self._head = None
+        self._payload = None
+        self._attachments = []
+
+    def _add_text(self, text: str) -> Packet | None:
+        if self._head is not None:
+            raise SocketPacketError("a text message came where an attachment was awaited")
+        head = parse_head(text, self._limits)
+        payload = parse_json(text[head.json_start :], self._limits) if len(text) > head.json_start else None
+        if payload is None and len(text) > head.json_start:
+            raise SocketPacketError("a payload of null")
+        check_payload(head.type, payload, self._limits)
+        if head.n_attachments:
+            self._head, self._payload = head, payload
+            self._bytes_left = self._limits.max_attachment_bytes
+            return None
+        # A binary type that announces no attachment is complete as it stands.
+        return Packet(WITHOUT_ATTACHMENTS.get(head.type, head.type), head.namespace, payload, head.ack_id)
+
+    def _add_attachment(self, data: bytes) -> Packet | None:
+        head = self._head
+        if head is None:
+            raise SocketPacketError("a binary message came where none was awaited")
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            raise SocketPacketError("the attachments are too large")
+        self._attachments.append(data)
+        if len(self._attachments) < head.n_attachments:
+            return None
+        payload = put_attachments(self._payload, self._attachments)
+        self.reset()
+        return Packet(WITHOUT_ATTACHMENTS[head.type], head.namespace, payload, head.ack_id)
+
+
+def put_attachments(data: Any, attachments: list[bytes]) -> Any:
+    """Return `data` with each placeholder replaced by its attachment; containers are changed in place."""
+    if isinstance(data, dict):
+        if data.get("_placeholder") is True:
+            index = data.get("num")
+            # Anything but a plain index in range is an attack on parsers that look it up (type first: True == 1).
+            if type(index) is not int or not 0 <= index < len(attachments):
+                raise SocketPacketError("a placeholder without an attachment")
+            return attachments[index]
+        for key, value in data.items():
+            data[key] = put_attachments(value, attachments)
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            data[index] = put_attachments(value, attachments)
+    return data
+
+
+def parse_json(text: str, limits: Limits) -> Any:
+    """Read JSON within bounds of depth, number of values and digits.
+
+    The bounds are checked before anything is built. Cheap counts come first: only text that could cross a bound is
+    scanned, and that in linear time. Raises `SocketPacketError`.
+    """
+    n_openings = text.count("[") + text.count("{")
+    if n_openings > limits.max_json_depth or n_openings + text.count(",") > limits.max_json_nodes:
+        check_structure(text, limits)
+    if len(text) > limits.max_number_digits:
+        check_digits(text, limits.max_number_digits)
+    try:
+        return _decoder.decode(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise SocketPacketError(f"the payload is not valid JSON: {error}") from error
+
+
+def check_structure(text: str, limits: Limits) -> None:
+    """Measure depth and number of values, strings left aside."""
+    bare = STRINGS.sub("0", text)
+    if bare.count("[") + bare.count("{") + bare.count(",") > limits.max_json_nodes:
+        raise SocketPacketError("the payload has too many values")
+    depth = 0
+    for bracket in re.findall(r"[\[\]{}]", bare):
+        depth += 1 if bracket in "[{" else -1
+        if depth > limits.max_json_depth:
+            raise SocketPacketError("the payload is nested too deeply")
+
+
+def check_digits(text: str, maximum: int) -> None:
+    """Find a number of too many digits, strings left aside."""
+    digits = re.compile(f"(?<![0-9])[0-9]{{{maximum + 1}}}")
+    if digits.search(text) and digits.search(STRINGS.sub("", text)):
+        raise SocketPacketError("the payload has a number of too many digits")

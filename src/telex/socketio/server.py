@@ -1,0 +1,181 @@
+"""The Socket.IO server: its namespaces, its options, and the Engine.IO server below.
+
+Rule of this module: options are checked here, when the object is made. How requests come in is `serving`'s.
+
+Source: Socket.IO protocol v5; the options are the original's in Python spelling, times in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from ..engineio import AllowRequest, Cookie, Cors, Engine, Request, Session
+from ..limits import Limits, default_max_connections
+from .broadcast import Broadcaster, BroadcastOperator
+from .connection import Connection
+from .namespace import Middleware, Namespace
+from .reasons import DisconnectReason
+
+__all__ = ["Server"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
+
+DEFAULT_COMPRESSION_THRESHOLD = 1024
+
+
+class Server(Broadcaster):
+    """Serve Socket.IO clients. What is registered and said here is registered and said in the namespace "/".
+
+    Args:
+        path: where the server answers when it stands alone.
+        ping_interval, ping_timeout: of the heartbeat; together they bound how long a dead client goes unnoticed.
+        max_http_buffer_size: the largest message a client may send, in bytes.
+        connect_timeout: until a client has joined a namespace.
+        upgrade_timeout: until a client's probe of a better transport has succeeded.
+        transports: some of "polling" and "websocket".
+        allow_upgrades: whether clients on polling are offered websocket.
+        http_compression: of long-polling answers: `True`, `False`, or the size in bytes from which to compress.
+        per_message_deflate: whether WebSocket messages are compressed; `telex run` heeds it, other ASGI servers have
+            a setting of their own.
+        cookie: `True`, a name or a `Cookie`, to set one with the session id for load balancers.
+        cors_allowed_origins: other origins whose pages may connect: one, several, or "*"; by default only pages of
+            the server's own origin, and programs that are no browsers.
+        cors_credentials: whether those may send cookies.
+        allow_request: a function that decides on each handshake.
+        limits: every other bound; the options above that are also bounds win over it.
+
+    Raises `TypeError` for an unknown option, `ValueError` for a bad value.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str = "/socket.io",
+        ping_interval: float | None = None,
+        ping_timeout: float | None = None,
+        max_http_buffer_size: int | None = None,
+        connect_timeout: float | None = None,
+        upgrade_timeout: float | None = None,
+        transports: Sequence[str] = ("polling", "websocket"),
+        allow_upgrades: bool = True,
+        http_compression: bool | int = True,
+        per_message_deflate: bool = False,
+        cookie: bool | str | Cookie = False,
+        cors_allowed_origins: str | Sequence[str] | None = None,
+        cors_credentials: bool = False,
+        allow_request: AllowRequest | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        if not path.startswith("/"):
+            raise ValueError(f"path must start with a slash: {path!r}")
+        given = {
+            "ping_interval": ping_interval,
+            "ping_timeout": ping_timeout,
+            "max_payload": max_http_buffer_size,
+            "connect_timeout": connect_timeout,
+            "upgrade_timeout": upgrade_timeout,
+        }
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        self.limits = replace(limits or Limits(), **changes)
+        self.path = path.rstrip("/") or "/"
+        self.transports = tuple(transports)
+        self.per_message_deflate = per_message_deflate
+        self.namespaces: dict[str, Namespace] = {}
+        self.engine = Engine(
+            self._open_session,
+            limits=self.limits,
+            transports=transports,
+            allow_upgrades=allow_upgrades,
+            cors=Cors(cors_allowed_origins, credentials=cors_credentials),
+            cookie=as_cookie(cookie),
+            compression_threshold=as_threshold(http_compression),
+            allow_request=allow_request,
+            max_sessions=self.limits.max_sessions or default_max_connections(),
+        )
+        self._root = self.of("/")
+
+    def of(self, name: str) -> Namespace:
+        """Return the namespace of this name, which is made if there is none."""
+        namespace = Namespace(name)
+        found = self.namespaces.get(namespace.name)
+        return found if found is not None else self.register(namespace)
+
+    def register(self, namespace: AnyNamespace) -> AnyNamespace:
+        """Add a namespace, such as an instance of a class with handlers.
+
+        One that takes the place of another takes over nothing of it, so this must come first; it raises `ValueError`
+        when the other has handlers or sockets.
+        """
+        old = self.namespaces.get(namespace.name)
+        if old is not None and (old.handlers or old.catch_alls or old.middlewares or old.sockets):
+            raise ValueError(f"there is a namespace {namespace.name!r} with handlers already")
+        namespace.bind(self, self.limits)
+        self.namespaces[namespace.name] = namespace
+        if namespace.name == "/":
+            self._root = namespace
+        return namespace
+
+    # In the namespace "/".
+
+    @property
+    def _operator(self) -> BroadcastOperator:
+        return BroadcastOperator(self._root)
+
+    @property
+    def sockets(self) -> Namespace:
+        """The namespace "/"."""
+        return self._root
+
+    def on(
+        self, event: str, function: Function | None = None, *, concurrent: bool = False, thread: bool = False
+    ) -> Any:
+        """Register the handler of an event in "/"; see `Namespace.on`."""
+        return self._root.on(event, function, concurrent=concurrent, thread=thread)
+
+    def on_any(self, function: Function) -> Function:
+        """Register a function that is called with every event in "/"; see `Namespace.on_any`."""
+        return self._root.on_any(function)
+
+    def use(self, middleware: Middleware) -> Middleware:
+        """Register a middleware of "/"; see `Namespace.use`."""
+        return self._root.use(middleware)
+
+    def statistics(self) -> dict[str, int]:
+        """Return how many sessions are open, and how many sockets in how many namespaces."""
+        return {
+            "sessions": len(self.engine.sessions),
+            "namespaces": len(self.namespaces),
+            "sockets": sum(len(namespace.sockets) for namespace in self.namespaces.values()),
+        }
+
+    async def close(self) -> None:
+        """Disconnect everybody with "server shutting down", and wait until what was sent has left.
+
+        Takes at most `Limits.close_timeout`. Clients come back by themselves when they find a server again.
+        """
+        for namespace in self.namespaces.values():
+            for socket in list(namespace.sockets.values()):
+                socket.leave_namespace(DisconnectReason.SERVER_SHUTTING_DOWN)
+        await self.engine.close()
+
+    def _open_session(self, session: Session, request: Request) -> Connection:
+        return Connection(self, session, request, self.limits)
+
+
+def as_cookie(cookie: bool | str | Cookie) -> Cookie | None:
+    """Read the `cookie` option."""
+    if isinstance(cookie, str):
+        return Cookie(name=cookie)
+    if isinstance(cookie, Cookie):
+        return cookie
+    return Cookie() if cookie else None
+
+
+def as_threshold(compression: bool | int) -> int | None:
+    """Read the `http_compression` option: bytes from which to compress, or `None` for never."""
+    if compression is True:
+        return DEFAULT_COMPRESSION_THRESHOLD
+    return None if compression is False else compression
