@@ -43,9 +43,8 @@ from telex.websocket.frames import (
 )
 
 if TYPE_CHECKING:
-    from telex.websocket.deflate import DeflateParameters, Inflator
-
     from telex.streams.base import Stream
+    from telex.websocket.deflate import DeflateParameters, Deflator, Inflator
 
 __all__ = ["STALL", "ConnectionCore", "Events", "Role", "State"]
 
@@ -217,11 +216,12 @@ class ConnectionCore:
         self._limits = limits
         self._token = token
         self._keepalive = keepalive
-        self._inflator, self._deflator = (
-            (None, None)
-            if deflate is None
-            else deflate.make_codecs(is_server=self._is_server, max_message_size=limits.max_message_size)
-        )
+        self._inflator: Inflator | None = None
+        self._deflator: Deflator | None = None
+        if deflate is not None:
+            self._inflator, self._deflator = deflate.make_codecs(
+                is_server=self._is_server, max_message_size=limits.max_message_size
+            )
         # None where nothing is read any more.
         self._reader: FrameReader | None = FrameReader(
             expect_masked=self._is_server,
@@ -436,9 +436,9 @@ class ConnectionCore:
 
     def _rearm(self) -> None:
         """Find the next deadline."""
-        dues = (self._close_due,)
+        dues = [self._close_due]
         if self._paused_at is None:
-            dues += (self._message_due, self._pong_due, self._ping_due)
+            dues += self._message_due, self._pong_due, self._ping_due
         self.deadline = min((due for due in dues if due is not None), default=None)
 
     def _shift(self, delay: float) -> None:
