@@ -125,10 +125,10 @@ def connected(socket: telex.Socket) -> None:
 
 
 @io.on("disconnect")
-def disconnected(socket: telex.Socket) -> None:
-    """Say goodbye for somebody who is gone."""
+def disconnected(socket: telex.Socket, reason: telex.DisconnectReason) -> None:
+    """Say goodbye for somebody who is gone. When the server itself goes, everybody knows."""
     person = chat.people.pop(socket.id, None)
-    if person is not None:
+    if person is not None and reason is not telex.DisconnectReason.SERVER_SHUTTING_DOWN:
         leave(person)
         tell_rooms()
 

@@ -80,7 +80,7 @@ let hintTimer;
 function hint(text) {
   $("hint").textContent = text;
   clearTimeout(hintTimer);
-  hintTimer = setTimeout(() => ($("hint").textContent = ""), 8_000);
+  if (text) hintTimer = setTimeout(hint, 8_000, "");
 }
 
 /** Ask the server; resolves to its answer, which holds `error` (a sentence) when it came to nothing. */
@@ -102,7 +102,10 @@ function setState(state, text, kind = "") {
   $("send").disabled = state !== "online";
 }
 
-const showTransport = (name) => ($("transport").dataset.transport = name);
+function showTransport(name) {
+  $("transport").dataset.transport = name;
+  $("transport").setAttribute("aria-label", `Transport: ${name}`);
+}
 
 socket.on("connect", () => {
   const engine = socket.io.engine; // a new one at each connection
@@ -158,6 +161,7 @@ async function enter() {
   isEntered = true;
   setMe(answer.name);
   setState("online", "");
+  hint("");
   showRoom(answer);
   if (wasEntered) {
     setState("online", "Connected again.", "good");
