@@ -1,0 +1,32 @@
+"""WebSocket (RFC 6455, RFC 7692), server and client.
+
+`serve` and `connect` are for asyncio programs. Below them stand the parts without I/O: `frames`, `deflate`,
+`handshake` and `connection`.
+"""
+
+from telex.errors import ConnectionClosed, FrameError, HandshakeError, InvalidStatus
+from telex.websocket.api import Connection, Listener, Statistics, broadcast
+from telex.websocket.client import connect
+from telex.websocket.connection import State
+from telex.websocket.deflate import DeflateOptions
+from telex.websocket.handshake import Request, Response, reject
+from telex.websocket.server import Server, serve
+
+__all__ = [
+    "Connection",
+    "ConnectionClosed",
+    "DeflateOptions",
+    "FrameError",
+    "HandshakeError",
+    "InvalidStatus",
+    "Listener",
+    "Request",
+    "Response",
+    "Server",
+    "State",
+    "Statistics",
+    "broadcast",
+    "connect",
+    "reject",
+    "serve",
+]

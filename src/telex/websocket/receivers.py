@@ -1,0 +1,164 @@
+"""Where the messages of a connection go: into an inbox, or to a listener.
+
+Rule of this module: each receiver is the `Events` of a `ConnectionCore`, called while it reads; it knows who wants the
+messages and when the end may take effect, and nothing of the protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from telex.errors import FrameError
+from telex.limits import Limits
+from telex.types import Data
+
+if TYPE_CHECKING:
+    from telex.websocket.api import Connection
+
+__all__ = ["Calls", "Inbox", "Listener"]
+
+logger = logging.getLogger("telex.websocket")
+
+
+class Listener:
+    """Be called for what happens to a connection: plain calls, no task, so none may block.
+
+    Give `serve` the class to have one object per connection, or an object to share it among all.
+    An exception closes the connection with 1011 and is logged.
+    """
+
+    def on_open(self, ws: Connection) -> None:
+        """Learn that the connection is open."""
+
+    def on_message(self, ws: Connection, message: Data) -> None:
+        """Take a message."""
+
+    def on_ping(self, ws: Connection, payload: bytes) -> None:
+        """Take note of a ping; it has been answered."""
+
+    def on_pong(self, ws: Connection, payload: bytes, latency: float | None) -> None:
+        """Take note of a pong; `latency` is None where it answers no ping of ours."""
+
+    def on_close(self, ws: Connection, code: int, reason: str) -> None:
+        """Learn that the connection is over. Called exactly once, last."""
+
+
+class Inbox:
+    """Keep messages for a coroutine: the `Events` of a connection that is read with `recv`."""
+
+    __slots__ = ("_connection", "_n_bytes", "_n_high", "_n_high_bytes", "_waiter", "is_busy", "is_ended", "messages")
+
+    def __init__(self, connection: Connection, limits: Limits) -> None:
+        self._connection = connection
+        self._n_high = limits.recv_queue_high
+        self._n_high_bytes = limits.recv_queue_high_bytes
+        self._n_bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self.messages: deque[Data] = deque()
+        self.is_busy = False  # the program took a message and has not come back for the next
+        self.is_ended = False
+
+    # Called by the core.
+
+    def message_received(self, message: Data) -> None:
+        self.messages.append(message)
+        self._n_bytes += len(message)
+        self._connection.n_received += 1
+        if len(self.messages) >= self._n_high or self._n_bytes >= self._n_high_bytes:
+            self._connection.core.pause_reading(self._connection.now())
+        self.wake()
+
+    def ping_received(self, payload: bytes) -> None:
+        pass
+
+    def pong_received(self, payload: bytes, latency: float | None) -> None:
+        self._connection.pong_received(payload, latency)
+
+    def close_received(self, code: int, reason: str) -> None:
+        self.end()
+
+    def violation(self, error: FrameError) -> None:
+        logger.debug("%s: %s", self._connection.remote_address, error)
+        self.end()
+
+    # Called by the connection.
+
+    def opened(self) -> None:
+        pass
+
+    def lost(self, code: int, reason: str) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Note that no more messages come; finish at once where the program owes no answer."""
+        self.is_ended = True
+        if not self.messages and not self.is_busy:
+            self._connection.finish()
+        self.wake()
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def get(self) -> Data:
+        """Return the next message. **Cancellation**: loses nothing."""
+        while not self.messages:
+            self.is_busy = False
+            if self.is_ended:
+                self._connection.finish()
+                raise self._connection.closed_error()
+            if self._waiter is not None:
+                raise RuntimeError("another task waits in recv() already")
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        message = self.messages.popleft()
+        self._n_bytes -= len(message)
+        self.is_busy = True
+        if len(self.messages) * 2 <= self._n_high and self._n_bytes * 2 <= self._n_high_bytes:
+            self._connection.read_on()
+        return message
+
+
+class Calls:
+    """Call a listener: the `Events` of a connection that is not read with `recv`."""
+
+    __slots__ = ("_connection", "_listener")
+
+    messages: tuple[Data, ...] = ()
+
+    def __init__(self, connection: Connection, listener: Listener) -> None:
+        self._connection = connection
+        self._listener = listener
+
+    def message_received(self, message: Data) -> None:
+        self._connection.n_received += 1
+        self._listener.on_message(self._connection, message)
+
+    def ping_received(self, payload: bytes) -> None:
+        self._listener.on_ping(self._connection, payload)
+
+    def pong_received(self, payload: bytes, latency: float | None) -> None:
+        self._connection.pong_received(payload, latency)
+        self._listener.on_pong(self._connection, payload, latency)
+
+    def close_received(self, code: int, reason: str) -> None:
+        self._connection.finish()
+
+    def violation(self, error: FrameError) -> None:
+        logger.debug("%s: %s", self._connection.remote_address, error)
+        self._connection.finish()
+
+    def opened(self) -> None:
+        self._listener.on_open(self._connection)
+
+    def lost(self, code: int, reason: str) -> None:
+        self._listener.on_close(self._connection, code, reason)
+
+    async def get(self) -> Data:
+        raise RuntimeError("the messages of this connection go to its listener")
