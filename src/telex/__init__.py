@@ -5,6 +5,7 @@ The floors have packages of their own: `telex.websocket`, `telex.engineio`, `tel
 is here.
 """
 
+from . import websocket
 from .engineio import Cookie
 from .errors import (
     AckTimeout,
@@ -44,4 +45,5 @@ __all__ = [
     "TelexError",
     "TooManyAcks",
     "run",
+    "websocket",
 ]
