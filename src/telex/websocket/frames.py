@@ -355,7 +355,8 @@ class Utf8Decoder:
     """Decode UTF-8 that arrives in pieces, and fail with the first byte that no valid text can continue with.
 
     RFC 6455 §8.1 asks for failure with 1007. CPython's incremental decoder rejects a sequence at the byte that makes it
-    impossible (`ED A0`, `F4 90`, `C0`), which is the earliest possible moment.
+    impossible (`C0`, `E0 80`, `F4 90`), with one exception: it waits for the third byte of a surrogate, because some
+    error handlers want it. `decode` does not wait.
     """
 
     __slots__ = ("_decoder",)
@@ -369,9 +370,13 @@ class Utf8Decoder:
         Raises `FrameError` 1007.
         """
         try:
-            return self._decoder.decode(data, final)
+            text = self._decoder.decode(data, final)
         except UnicodeDecodeError as error:
             raise FrameError(1007, f"invalid UTF-8: {error.reason}") from None
+        pending = self._decoder.getstate()[0]
+        if pending[:1] == b"\xed" and pending[1:] >= b"\xa0":
+            raise FrameError(1007, "invalid UTF-8: a surrogate")
+        return text
 
 
 def encode_close(code: int | None = None, reason: str = "") -> bytes:
