@@ -83,11 +83,15 @@ function hint(text) {
   if (text) hintTimer = setTimeout(hint, 8_000, "");
 }
 
+/** Half of a surrogate pair (half an emoji, cut by some program) is no text that can be sent. */
+const whole = (text) => text.toWellFormed?.() ?? text;
+
 /** Ask the server; resolves to its answer, which holds `error` (a sentence) when it came to nothing. */
 function ask(event, ...args) {
   return new Promise((resolve) => {
     if (!socket.connected) return resolve({ error: "Not connected just now." });
-    socket.timeout(ANSWER_MS).emit(event, ...args, (lost, answer) => {
+    const sent = args.map((value) => (typeof value === "string" ? whole(value) : value));
+    socket.timeout(ANSWER_MS).emit(event, ...sent, (lost, answer) => {
       resolve(lost || !answer ? { error: "The server did not answer." } : answer);
     });
   });
@@ -331,7 +335,7 @@ function showMessage(message, { status, quiet = false } = {}) {
   const kind = file ? (file.type.startsWith("image/") && file.data ? "image" : "file") : "text";
   const meta = make("span", { class: "meta" }, make("time", { datetime: new Date(at).toISOString() }, clock.format(at)));
   if (isMine) meta.append(make("span", { class: "tick" }));
-  const bubble = make("div", { class: "bubble" }, ...(file ? fileContent(file, kind, author) : [make("span", { class: "text" }, text)]), meta);
+  const bubble = make("div", { class: "bubble" }, ...(file ? fileContent(file, kind, author) : [make("span", { class: "text", dir: "auto" }, text)]), meta);
   const item = make("li", {
     class: `message ${isMine ? "mine" : "theirs"} ${kind}${isGrouped ? " grouped" : ""}${quiet ? "" : " appears"}`,
     "data-author": author, "data-at": at, "data-kind": kind, "data-id": id, "data-bot": Boolean(bot),
