@@ -32,7 +32,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-CLEAN_CODES = (1000, 1001, 1005)
+CLEAN_CODES = (1000, 1001, 1005, 1006)  # a connection that just went away is "transport close", as in the original
 GOING_AWAY = 1001
 PIECE_BYTES = 64 * 1024
 

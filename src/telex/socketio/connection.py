@@ -109,6 +109,12 @@ class Connection:
         self._end(reason)
         self.session.close()
 
+    def disconnect(self) -> None:
+        """Send every socket off, then end the connection; so the client hears that the server wanted it."""
+        for socket in list(self._sockets.values()):
+            socket.disconnect()
+        self.session.close()
+
     def forget(self, socket: Socket) -> None:
         """Hear that a socket has left its namespace."""
         if self._sockets.get(socket.nsp.name) is socket:

@@ -180,7 +180,7 @@ class Socket:
         if not self.connected:
             return
         if close:
-            self._connection.close()
+            self._connection.disconnect()
         else:
             self._connection.send(encode(PacketType.DISCONNECT, self.nsp.name))
             self.leave_namespace(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
