@@ -13,6 +13,7 @@ import telex
 io = telex.Server(
     ping_interval=float(os.environ.get("PING_INTERVAL", "25")),
     ping_timeout=float(os.environ.get("PING_TIMEOUT", "20")),
+    cors_allowed_origins=os.environ.get("CORS_ORIGIN"),
 )
 second = io.of("/second")
 private = io.of("/private")
@@ -29,11 +30,11 @@ def pattern(n_bytes: int, seed: int = 0) -> bytes:
 async def connected(socket: telex.Socket) -> None:
     socket.emit("hello", socket.id, socket.handshake.auth)
 
-    def unheard(event: str, *args: Any) -> None:
-        if event == "never heard of":
-            socket.emit("caught", event, *args)
 
-    socket.on_any(unheard)
+@io.on_any
+def overhear(socket: telex.Socket, event: str, *args: Any) -> None:
+    if event == "never heard of":
+        socket.emit("caught", event, *args)
 
 
 @io.on("disconnect")
@@ -63,7 +64,8 @@ async def give(socket: telex.Socket, n_bytes: int) -> bytes:
 
 @io.on("ask me")
 async def ask_me(socket: telex.Socket, *args: Any) -> Any:
-    return await socket.call("question", *args, timeout=20)
+    answer = await socket.call("question", *args, timeout=20)
+    return list(answer) if isinstance(answer, tuple) else answer
 
 
 @io.on("ask in vain")
@@ -73,11 +75,6 @@ async def ask_in_vain(socket: telex.Socket) -> str:
     except telex.AckTimeout:
         return "no answer"
     return "an answer"
-
-
-@io.on("transport")
-async def transport(socket: telex.Socket) -> str:
-    return socket.transport
 
 
 @io.on("rooms")
@@ -135,7 +132,8 @@ for namespace in (io.of("/"), second, private):
 
     @namespace.on("tell")
     async def tell(socket: telex.Socket, to: list[str], except_: list[str], text: Any) -> str:
-        socket.nsp.to(*to).except_(*except_).emit("news", text)
+        addressed = socket.nsp.to(*to) if to else socket.nsp
+        addressed.except_(*except_).emit("news", text)
         return "told"
 
 
