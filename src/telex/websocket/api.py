@@ -371,8 +371,7 @@ class Connection:
     def read_on(self) -> None:
         """Take messages again, where the inbox was full."""
         self.core.resume_reading(self.now())
-        if self.core.has_input:
-            self._process()
+        self._process()
 
     def closed_error(self) -> ConnectionClosed:
         """Return what to raise where the connection is over."""

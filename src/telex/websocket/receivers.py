@@ -49,13 +49,24 @@ class Listener:
 class Inbox:
     """Keep messages for a coroutine: the `Events` of a connection that is read with `recv`."""
 
-    __slots__ = ("_connection", "_n_bytes", "_n_high", "_n_high_bytes", "_waiter", "is_busy", "is_ended", "messages")
+    __slots__ = (
+        "_connection",
+        "_is_full",
+        "_n_bytes",
+        "_n_high",
+        "_n_high_bytes",
+        "_waiter",
+        "is_busy",
+        "is_ended",
+        "messages",
+    )
 
     def __init__(self, connection: Connection, limits: Limits) -> None:
         self._connection = connection
         self._n_high = limits.recv_queue_high
         self._n_high_bytes = limits.recv_queue_high_bytes
         self._n_bytes = 0
+        self._is_full = False  # and the peer is not read
         self._waiter: asyncio.Future[None] | None = None
         self.messages: deque[Data] = deque()
         self.is_busy = False  # the program took a message and has not come back for the next
@@ -68,6 +79,7 @@ class Inbox:
         self._n_bytes += len(message)
         self._connection.n_received += 1
         if len(self.messages) >= self._n_high or self._n_bytes >= self._n_high_bytes:
+            self._is_full = True
             self._connection.core.pause_reading(self._connection.now())
         self.wake()
 
@@ -120,7 +132,8 @@ class Inbox:
         message = self.messages.popleft()
         self._n_bytes -= len(message)
         self.is_busy = True
-        if len(self.messages) * 2 <= self._n_high and self._n_bytes * 2 <= self._n_high_bytes:
+        if self._is_full and len(self.messages) * 2 <= self._n_high and self._n_bytes * 2 <= self._n_high_bytes:
+            self._is_full = False
             self._connection.read_on()
         return message
 
