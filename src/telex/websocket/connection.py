@@ -251,8 +251,8 @@ class ConnectionCore:
 
     @property
     def has_input(self) -> bool:
-        """Tell whether received bytes are left for `process`."""
-        return self._reader is not None and self._reader.has_input
+        """Tell whether something is left for `process`: bytes, or the end after them."""
+        return self._reader is not None and (self._eof or self._reader.has_input)
 
     def feed(self, data: bytes) -> None:
         """Take what was received. **Next**: `process`. **Ownership**: see `FrameReader`."""
@@ -262,7 +262,7 @@ class ConnectionCore:
     def receive_eof(self, now: float) -> None:
         """Note that the peer sent its last byte. **Next**: `process`, for what came before takes effect first."""
         self._eof = True
-        if self.state is State.ENDING:  # a client waits for the server to close TCP (RFC 6455 §7.1.1)
+        if self.state is State.ENDING and not self._stream.is_closing:  # a client that waited for the server's end
             self._stream.close()
 
     def process(self, now: float, max_frames: int) -> bool:
@@ -307,8 +307,8 @@ class ConnectionCore:
     def resume_reading(self, now: float) -> None:
         """Read on. **Next**: `process`, for something may have been left."""
         if self._paused_at is not None:
-            self._shift(now - self._paused_at)
-            self._paused_at = None
+            since, self._paused_at = self._paused_at, None
+            self._shift(now - since)
             if not self._is_behind:
                 self._stream.resume_reading()
 
@@ -442,11 +442,12 @@ class ConnectionCore:
         self.deadline = min((due for due in dues if due is not None), default=None)
 
     def _shift(self, delay: float) -> None:
-        """Move every deadline by time in which nothing could be read."""
+        """Leave time in which nothing could be read out of every account."""
         self._message_due = None if self._message_due is None else self._message_due + delay
         self._pong_due = None if self._pong_due is None else self._pong_due + delay
         self._ping_due = None if self._ping_due is None else self._ping_due + delay
         self._close_due = None if self._close_due is None else self._close_due + delay
+        self._pings = {payload: sent + delay for payload, sent in self._pings.items()}
         self._rearm()
 
     # Inside
@@ -520,12 +521,10 @@ class ConnectionCore:
         sent = self._pings.get(payload)
         if sent is None:
             return None
-        for older in list(self._pings):
-            del self._pings[older]
-            if older == payload:
-                break
-        oldest = next(iter(self._pings.values()), None)
-        self._pong_due = None if oldest is None or not self._keepalive else oldest + self._limits.ping_timeout
+        payloads = list(self._pings)
+        for answered in payloads[: payloads.index(payload) + 1]:
+            del self._pings[answered]
+        self._pong_due = now + self._limits.ping_timeout if self._keepalive and self._pings else None
         self._rearm()
         self.latency = now - sent
         return self.latency

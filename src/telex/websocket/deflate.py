@@ -42,7 +42,7 @@ _MIN_BITS, _MAX_BITS = 8, 15
 _MAX_LEVEL = 9
 _TAIL = b"\x00\x00\xff\xff"
 _FINAL_BLOCK = b"\x03\x00"  # an empty block with BFINAL set
-_PIECE = 64 * 1024
+_PIECE = 16 * 1024
 """How much zlib may inflate in one step: what a bomb costs beyond the limit."""
 _MAX_STREAM_ENDS = 1024
 """Blocks with BFINAL in one message. Each costs a new zlib object, and whoever compresses so needs one for a message
