@@ -258,7 +258,7 @@ function showPeople(people) {
   const others = people.filter((person) => !person.bot).length;
   $("count").textContent = others === 1 ? "just you and the bot" : `${others} people and the bot`;
   $("people").replaceChildren(...people.map(({ name, bot }) =>
-    make("li", { "data-name": name, "data-bot": Boolean(bot) }, avatar(name), make("span", { class: "label" }, name),
+    make("li", { "data-name": name, "data-bot": bot ? "true" : undefined }, avatar(name), make("span", { class: "label" }, name),
       ...(bot ? [make("span", { class: "tag" }, "bot")] : []), ...(name === me ? [make("span", { class: "tag" }, "you")] : []))));
 }
 
@@ -338,7 +338,7 @@ function showMessage(message, { status, quiet = false } = {}) {
   const bubble = make("div", { class: "bubble" }, ...(file ? fileContent(file, kind, author) : [make("span", { class: "text", dir: "auto" }, text)]), meta);
   const item = make("li", {
     class: `message ${isMine ? "mine" : "theirs"} ${kind}${isGrouped ? " grouped" : ""}${quiet ? "" : " appears"}`,
-    "data-author": author, "data-at": at, "data-kind": kind, "data-id": id, "data-bot": Boolean(bot),
+    "data-author": author, "data-at": at, "data-kind": kind, "data-id": id, "data-bot": bot ? "true" : undefined,
   },
     avatar(author),
     make("div", { class: "body" },
