@@ -23,7 +23,7 @@ class Limits:
 
     **Units**: sizes in bytes, times in seconds as `float`, everything else a count.
     Give only the fields that differ: `Limits(max_payload=5_000_000)`.
-    Raises `ValueError` when a bound is not positive.
+    Raises `TypeError` for a bound of another type than its default's, and `ValueError` when it is not positive.
     """
 
     # The opening handshake (floor 1). 8 KiB lines are what web servers commonly take; 100 headers is generous.
@@ -111,23 +111,34 @@ class Limits:
     """Characters of an event's name."""
     max_namespace_length: int = 256
     """Characters of a namespace's name."""
+    max_auth_bytes: int = 64 * KIB
+    """The auth object of a CONNECT packet, as JSON; it is kept for as long as the client is there."""
+    max_connects_per_minute: int = 600
+    """CONNECT packets of one client, in the long run and at once; each may cost a run of the middlewares."""
     max_namespaces_per_connection: int = 100
     """Namespaces one client may be in at once."""
     max_rooms_per_socket: int = 1000
-    """Rooms one socket may be in at once."""
+    """Rooms one socket may be in at once, its own not counted."""
+    max_room_name: int = 256
+    """Characters of a room's name, which programs like to take from clients."""
     max_pending_acks: int = 10_000
     """Acknowledgements awaited from one client."""
     max_inflight_handlers: int = 64
     """`concurrent=True` handlers of one socket that run at once; ordered handlers run one at a time."""
+    max_events_per_second: float | None = None
+    """Events of one client, in the long run and at once; `None`: as many as its handlers keep up with. 100 is a start
+    for a public chat."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if value is None and field.default is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"Limits.{field.name} must be a number, not {type(value).__name__}")
-            if value <= 0:
+            is_count = str(field.type).startswith("int")
+            if isinstance(value, bool) or not isinstance(value, int if is_count else int | float):
+                kind = "an int" if is_count else "a number"
+                raise TypeError(f"Limits.{field.name} must be {kind}, not {type(value).__name__}")
+            if not value > 0:  # "not" for the sake of NaN
                 raise ValueError(f"Limits.{field.name} must be positive, not {value}")
 
 
@@ -135,10 +146,16 @@ def default_max_connections() -> int:
     """Return 80 % of the descriptors that this process may open; the rest is left to files, brokers and accepts."""
     try:
         import resource  # noqa: PLC0415  # POSIX only
-    except ImportError:
+    except ImportError:  # pragma: no cover
         return WINDOWS_MAX_CONNECTIONS
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return UNLIMITED_MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(soft * 4 // 5, 1)
+    return connections_for(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def connections_for(n_descriptors: int) -> int:
+    """Return how many connections so many descriptors allow; "unlimited" is -1, or enormous, by system."""
+    if n_descriptors < 0:
+        return UNLIMITED_MAX_CONNECTIONS
+    return max(min(n_descriptors * 4 // 5, UNLIMITED_MAX_CONNECTIONS), 1)
 
 
 class Quota:

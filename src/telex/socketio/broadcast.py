@@ -7,11 +7,12 @@ each call returns a new one, so one can be kept and reused.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AckTimeout
+from ..errors import AckTimeout, TooManyAcks
 from .acks import from_values
 
 if TYPE_CHECKING:
@@ -34,11 +35,16 @@ def names(given: str | Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """Say how events are sent. `timeout` is in seconds and bounds `call`."""
+    """Say how events are sent. `timeout` is in seconds and bounds the wait for acknowledgements."""
 
     volatile: bool = False
     compress: bool = True
-    timeout: float = DEFAULT_CALL_TIMEOUT
+    timeout: float | None = None
+
+    @property
+    def call_timeout(self) -> float:
+        """How long `call` waits."""
+        return DEFAULT_CALL_TIMEOUT if self.timeout is None else self.timeout
 
 
 class Sent:
@@ -58,17 +64,15 @@ class Sent:
                 yield from socket.wait_room().__await__()
 
 
-class Broadcaster:
-    """Offer what a server, a namespace and an operator can all say to many.
-
-    Each has `_operator`, which holds the recipients and flags so far.
-    """
+class Broadcaster(ABC):
+    """Offer what a server, a namespace and an operator can all say to many."""
 
     __slots__ = ()
 
     @property
+    @abstractmethod
     def _operator(self) -> BroadcastOperator:
-        raise NotImplementedError
+        """The recipients and flags so far."""
 
     def to(self, *rooms: str) -> BroadcastOperator:
         """Address the members of these rooms; with earlier ones, the union. Nobody gets an event twice."""
@@ -123,12 +127,13 @@ class Broadcaster:
     async def call(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
         """Send an event to everyone addressed and return their answers, in the order in which they come.
 
-        Raises `AckTimeout` when not all have answered in time, or when those that have not are gone; its
-        `responses` holds the answers that came.
+        Raises `AckTimeout` when not all have answered in time, or when those that have not never will: they have left,
+        owe too many acknowledgements, or were skipped as `volatile` wants. Its `responses` holds the answers that came.
+        **Units**: `timeout` in seconds, 60 by default.
         **Cancellation**: the event stays sent, answers are ignored.
         """
         operator = self._operator
-        return await operator._call(event, args, operator._flags.timeout if timeout is None else timeout)
+        return await operator._call(event, args, operator._flags.call_timeout if timeout is None else timeout)
 
 
 class BroadcastOperator(Broadcaster):
@@ -181,18 +186,24 @@ class BroadcastOperator(Broadcaster):
         n_open = len(sockets)
         done = asyncio.get_running_loop().create_future()
 
+        def ask(socket: Socket) -> bool:
+            try:
+                return socket.ask(packets, ack_id, answered, volatile=self._flags.volatile)
+            except TooManyAcks:  # one client that never answers must not keep the others from being asked
+                return False
+
         def answered(values: list[Any] | None) -> None:
             nonlocal n_open
             n_open -= 1
             if values is not None:
                 responses.append(from_values(values))
-            if not n_open and not done.done():
+            if not n_open and not done.done():  # the caller may have been cancelled in this very turn
                 done.set_result(None)
 
         try:
             for socket in sockets:
-                socket.expect_ack(ack_id, answered)
-                socket.send_packets(packets, volatile=self._flags.volatile)
+                if not ask(socket):
+                    answered(None)
             if n_open:
                 async with asyncio.timeout(timeout):
                     await done

@@ -18,12 +18,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..engineio import CloseReason, Request, Session, is_cross_origin, message
-from ..errors import SocketPacketError
-from ..limits import Limits
+from ..errors import ConnectRefused, SocketPacketError
+from ..limits import Limits, Quota
 from ..streams.deadlines import Deadline, deadlines_of
 from ..types import Data
-from .handlers import start
-from .packets import Packet, PacketType
+from .handlers import is_being_cancelled, start
+from .packets import Packet, PacketType, event_name
 from .parsers import Decoder, encode
 from .reasons import DisconnectReason
 from .socket import Handshake, Socket
@@ -37,14 +37,19 @@ logger = logging.getLogger("telex.socketio")
 
 SID_BYTES = 15
 
+INTERNAL_ERROR = "Internal server error"
+"""What a client hears of a middleware that failed: nothing of why."""
+
 
 class Connection:
     """Hold one client's sockets; it is what hears of the client's Engine.IO session."""
 
     __slots__ = (
         "_alarm",
-        "_connecting",
+        "_connects",
         "_decoder",
+        "_dismissed",
+        "_events",
         "_full",
         "_limits",
         "_message_bytes",
@@ -62,9 +67,12 @@ class Connection:
         self._limits = limits
         self._decoder = Decoder(limits)
         self._message_bytes = 0
-        self._sockets: dict[str, Socket] = {}
-        self._connecting: set[str] = set()
-        self._full: set[Socket] = set()
+        self._sockets: dict[str, Socket] = {}  # by namespace, those still in the hands of middlewares too
+        self._dismissed: frozenset[str] = frozenset()  # namespaces that the server made the client leave
+        self._connects = Quota(limits.max_connects_per_minute / 60, limits.max_connects_per_minute)
+        rate = limits.max_events_per_second
+        self._events = None if rate is None else Quota(rate, max(rate, 1))
+        self._full: frozenset[Socket] = frozenset()  # those whose handlers lag
         self._room: asyncio.Future[None] | None = None
         self._alarm: Deadline | None = None  # of the first namespace, later of awaited attachments
         self._set_alarm(limits.connect_timeout)
@@ -78,12 +86,11 @@ class Connection:
             packet = self._decoder.add(data)
             if packet is not None:
                 n_bytes, self._message_bytes = self._message_bytes, 0
-                if self._sockets:
-                    self._cancel_alarm()  # of the attachments: the first namespace was joined long ago
+                if isinstance(data, bytes):
+                    self._cancel_alarm()  # of the attachments, which are complete
                 self._receive(packet, n_bytes)
-            elif self._decoder.namespace not in self._sockets:
-                raise SocketPacketError("a binary packet for a namespace that is not joined")
             elif isinstance(data, str):
+                self._find(self._decoder.namespace)  # nothing is kept for a namespace that is not joined
                 self._set_alarm(self._limits.attachment_timeout)
         except SocketPacketError as error:
             logger.info("closed the connection of %s: %s", self._request.remote_address, error)
@@ -113,22 +120,24 @@ class Connection:
         """Send every socket off, then end the connection; so the client hears that the server wanted it."""
         for socket in list(self._sockets.values()):
             socket.disconnect()
-        self.session.close()
+        self.close()
+
+    def dismiss(self, socket: Socket) -> None:
+        """Send one socket off. What its client has sent before it hears of that is on its way, and ignored."""
+        self._dismissed |= {socket.nsp.name}
+        self.send(encode(PacketType.DISCONNECT, socket.nsp.name))
+        socket.leave_namespace(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
 
     def forget(self, socket: Socket) -> None:
         """Hear that a socket has left its namespace."""
-        if self._sockets.get(socket.nsp.name) is socket:
-            del self._sockets[socket.nsp.name]
-        if self._decoder.namespace == socket.nsp.name:
-            self._decoder.reset()
+        del self._sockets[socket.nsp.name]
+        self.regulate(socket, is_full=False)
+        self.writing_resumed()  # who waits for room for this socket need not any longer
 
     def regulate(self, socket: Socket, is_full: bool) -> None:
         """Stop reading while any socket's handlers lag."""
         was_full = bool(self._full)
-        if is_full:
-            self._full.add(socket)
-        else:
-            self._full.discard(socket)
+        self._full = self._full | {socket} if is_full else self._full - {socket}
         if not was_full and self._full:
             self.session.pause_reading()
         elif was_full and not self._full:
@@ -146,13 +155,15 @@ class Connection:
         if packet.type is PacketType.CONNECT:
             self._connect(packet.namespace, packet.data or {})
             return
-        socket = self._sockets.get(packet.namespace)
+        socket = self._find(packet.namespace)
         if socket is None:
-            raise SocketPacketError(f"a packet of type {packet.type.name} for a namespace that is not joined")
+            return
         match packet.type:
             case PacketType.EVENT:
+                if self._events is not None and not self._events.take(now()):
+                    raise SocketPacketError("too many events")
                 event, *args = packet.data
-                socket.receive_event(str(event), args, packet.ack_id, n_bytes)
+                socket.receive_event(event_name(event), args, packet.ack_id, n_bytes)
             case PacketType.ACK if packet.ack_id is not None:
                 socket.receive_ack(packet.ack_id, packet.data)
             case PacketType.DISCONNECT:
@@ -160,53 +171,61 @@ class Connection:
             case _:
                 raise SocketPacketError(f"a client cannot send a packet of type {packet.type.name}")
 
+    def _find(self, name: str) -> Socket | None:
+        """Return the socket that a packet is for, `None` where the server has just sent it off."""
+        socket = self._sockets.get(name)
+        if socket is not None and socket.connected:
+            return socket
+        if name in self._dismissed:
+            return None
+        raise SocketPacketError("a packet for a namespace that is not joined")
+
     def _connect(self, name: str, auth: dict[str, Any]) -> None:
-        if name in self._sockets or name in self._connecting:
+        if name in self._sockets:
             raise SocketPacketError("a second CONNECT to one namespace")
+        if not self._connects.take(now()):
+            raise SocketPacketError("too many CONNECT packets")
         namespace = self._server.namespaces.get(name)
         if namespace is None:
-            self._refuse(name, "Invalid namespace")
+            self._refuse(name, {"message": "Invalid namespace"})
             return
-        if len(self._sockets) + len(self._connecting) >= self._limits.max_namespaces_per_connection:
+        if len(self._sockets) >= self._limits.max_namespaces_per_connection:
             raise SocketPacketError("too many namespaces on one connection")
+        self._dismissed -= {name}
         socket = Socket(secrets.token_urlsafe(SID_BYTES), namespace, self, self._handshake(auth))
+        self._sockets[name] = socket
         if namespace.middlewares:
-            self._connecting.add(name)
             start(self._admit(socket))
         else:
             self._accept(socket)
 
     async def _admit(self, socket: Socket) -> None:
         """Run the middlewares of a namespace on a socket, then accept or refuse it."""
-        namespace = socket.nsp
-        try:
-            for middleware in namespace.middlewares:
-                result = middleware(socket)
-                if inspect.isawaitable(result):
-                    await result
-        except ConnectionRefusedError as refusal:
-            self._refuse(namespace.name, str(refusal), getattr(refusal, "data", None))
-        except Exception:
-            logger.exception("a middleware of %s failed", namespace.name)
-            self._refuse(namespace.name, "Internal server error")
+        refusal = await run_middlewares(socket)
+        if not socket.is_connecting:
+            return  # the client has left meanwhile
+        if refusal is None:
+            self._accept(socket)
         else:
-            if self.session.is_open:
-                self._accept(socket)
-        finally:
-            self._connecting.discard(namespace.name)
+            socket.leave_namespace(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
+            self._refuse(socket.nsp.name, refusal)
 
     def _accept(self, socket: Socket) -> None:
         namespace = socket.nsp
-        self._cancel_alarm()
-        self._sockets[namespace.name] = socket
-        socket.connected = True
-        namespace.add(socket)
+        if not self._decoder.is_waiting:
+            self._cancel_alarm()  # of the first namespace
+        socket.enter_namespace()
         self.send(encode(PacketType.CONNECT, namespace.name, {"sid": socket.id}))
-        socket.run(namespace.handlers.get("connect"), socket.handshake.auth)
+        if socket.connected:  # what was sent may have been too much for the client
+            socket.run(namespace.handlers.get("connect"), socket.handshake.auth)
 
-    def _refuse(self, name: str, text: str, data: Any = None) -> None:
-        payload = {"message": text} if data is None else {"message": text, "data": data}
-        self.send(encode(PacketType.CONNECT_ERROR, name, payload))
+    def _refuse(self, name: str, payload: dict[str, Any]) -> None:
+        try:
+            packet = encode(PacketType.CONNECT_ERROR, name, payload)
+        except (TypeError, ValueError):
+            logger.exception("the refusal of a connection to %s cannot be sent", name)
+            packet = encode(PacketType.CONNECT_ERROR, name, {"message": INTERNAL_ERROR})
+        self.send(packet)
 
     def _handshake(self, auth: dict[str, Any]) -> Handshake:
         request = self._request
@@ -233,8 +252,7 @@ class Connection:
 
     def _set_alarm(self, seconds: float) -> None:
         self._cancel_alarm()
-        deadlines = deadlines_of(asyncio.get_running_loop())
-        self._alarm = deadlines.at(deadlines.now() + seconds, self._overdue)
+        self._alarm = deadlines_of(asyncio.get_running_loop()).at(now() + seconds, self._overdue)
 
     def _cancel_alarm(self) -> None:
         if self._alarm is not None:
@@ -245,3 +263,39 @@ class Connection:
         what = "attachments" if self._decoder.is_waiting else "a CONNECT packet"
         logger.info("closed the connection of %s: %s did not come in time", self._request.remote_address, what)
         self.close(DisconnectReason.FORCED_CLOSE)
+
+
+async def run_middlewares(socket: Socket) -> dict[str, Any] | None:
+    """Run the middlewares of a socket's namespace; return what its client is told, if one refuses it or fails."""
+    try:
+        for middleware in tuple(socket.nsp.middlewares):
+            result = middleware(socket)
+            if inspect.isawaitable(result):
+                await result
+    except ConnectionRefusedError as error:
+        # The system's own has a number: a database that is down, say, and that is nobody's business.
+        if not isinstance(error.errno, int):
+            return describe(error)
+        logger.exception("a middleware of %s failed", socket.nsp.name)
+    except Exception:
+        logger.exception("a middleware of %s failed", socket.nsp.name)
+    except asyncio.CancelledError:
+        if is_being_cancelled():
+            raise
+        logger.warning("a middleware of %s cancelled itself", socket.nsp.name)
+    else:
+        return None
+    return {"message": INTERNAL_ERROR}
+
+
+def describe(refusal: ConnectionRefusedError) -> dict[str, Any]:
+    """Write what a client is told of a refusal: the message, and the data where there is any."""
+    message, data = (*refusal.args, None)[:2] if refusal.args else ("Connection refused", None)
+    if isinstance(refusal, ConnectRefused):
+        data = refusal.data
+    return {"message": str(message)} if data is None else {"message": str(message), "data": data}
+
+
+def now() -> float:
+    """Return the time of the running loop."""
+    return asyncio.get_running_loop().time()

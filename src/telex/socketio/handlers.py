@@ -4,7 +4,7 @@ Rule of this module: handlers are found in tables that the program filled, never
 
 Theory of operation. A plain function is called at once. A coroutine function runs in the socket's one worker task,
 and what comes meanwhile waits in the socket's queue, so a socket's events are handled in order and an idle socket has
-no task. A queue that grows stops the reading of its connection; it is read all the same while a handler awaits an
+no task. A queue that grows stops the reading of its connection; more is read while a handler awaits an
 acknowledgement of that client, which could otherwise never come.
 """
 
@@ -14,13 +14,13 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..limits import Limits
 
-__all__ = ["Handler", "Inbox", "Job", "call", "call_back", "make_handler", "start"]
+__all__ = ["Handler", "Inbox", "Job", "call", "is_being_cancelled", "make_handler", "start"]
 
 logger = logging.getLogger("telex.socketio")
 
@@ -62,11 +62,12 @@ def make_handler(
     """Check a handler's signature and wrap it.
 
     Args: `n_given` is the number of arguments after the socket that the library itself will give; it may take fewer.
-    Raises `TypeError` when the function cannot be called with a socket, or needs what it will not get.
+    Raises `TypeError` when the function cannot be called with a socket, or needs what it will not get. A builtin that
+    tells nobody its signature is taken at its word.
     """
     if not callable(function):
         raise TypeError(f"the handler for {name!r} must be callable, not {type(function).__name__}")
-    parameters = list(inspect.signature(function).parameters.values())
+    parameters = read_parameters(function)
     required_keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if required_keywords:
         raise TypeError(f"the handler for {name!r} has keyword-only parameters: {', '.join(required_keywords)}")
@@ -78,16 +79,29 @@ def make_handler(
     n_max = None if takes_rest else len(positional) - 1
     if n_given is not None and n_min > n_given:
         raise TypeError(f"the handler for {name!r} takes {n_min} arguments after the socket, but gets {n_given}")
-    is_async = inspect.iscoroutinefunction(inspect.unwrap(function)) or thread
+    is_async = is_coroutine_function(function)
     if thread:
-        function = in_thread(function)
+        if is_async:
+            raise TypeError(f"the handler for {name!r} is a coroutine function: thread=True is for those that block")
+        function, is_async = in_thread(function), True
     return Handler(function, name, n_min, n_max, is_async, concurrent)
+
+
+def read_parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of anything callable."""
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError:
+        return [inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)]
+
+
+def is_coroutine_function(function: Callable[..., Any]) -> bool:
+    """Whether it is known before a call that its result must be awaited."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a blocking function a coroutine function that runs it in a thread."""
-    if inspect.iscoroutinefunction(function):
-        raise TypeError("thread=True is for plain functions that block")
 
     async def run(*args: Any) -> Any:
         return await asyncio.to_thread(function, *args)
@@ -96,7 +110,7 @@ def in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Job(NamedTuple):
-    """Hold one call to be made; `reply` takes what the handler returned."""
+    """Hold one call to be made; `reply` takes what the handler returned, `n_bytes` is what its arguments weigh."""
 
     handler: Handler
     args: Sequence[Any]
@@ -112,6 +126,7 @@ class Inbox:
     """
 
     __slots__ = (
+        "_is_awaiting_ack",
         "_is_paused",
         "_is_working",
         "_limits",
@@ -119,13 +134,12 @@ class Inbox:
         "_queue",
         "_queued_bytes",
         "_regulate",
-        "_wants",
     )
 
     def __init__(self, limits: Limits, regulate: Callable[[bool], None], is_awaiting_ack: Callable[[], bool]) -> None:
         self._limits = limits
         self._regulate = regulate
-        self._wants = is_awaiting_ack
+        self._is_awaiting_ack = is_awaiting_ack
         self._queue: deque[Job] = deque()
         self._queued_bytes = 0
         self._is_working = False
@@ -138,29 +152,35 @@ class Inbox:
     def submit(self, job: Job) -> None:
         """Make a call now, or as soon as those before it have ended."""
         handler = job.handler
-        if handler.is_async and handler.is_concurrent and self._n_concurrent < self._limits.max_inflight_handlers:
+        if handler.is_concurrent and self._n_concurrent < self._limits.max_inflight_handlers:
             self._n_concurrent += 1
             start(self._run_beside(job))
         elif self._is_working or handler.is_async:
             self._queue.append(job)
             self._queued_bytes += job.n_bytes
-            if not self._is_working:
-                self._is_working = True
-                start(self._work())
+            self._work_on()
             self.regulate()
         else:
-            call(job)
+            rest = begin(job)
+            if rest is not None:  # a plain function that returned a coroutine, as a lambda may: it comes first
+                self._queue.appendleft(Job(replace(handler, function=lambda: rest), (), job.reply))
+                self._work_on()
 
     def regulate(self) -> None:
         """Pause or resume the reading of the connection, as the queue and awaited acknowledgements demand."""
         limits = self._limits
         n_high, high_bytes = limits.recv_queue_high, limits.recv_queue_high_bytes
-        if self._wants():
+        if self._is_awaiting_ack():
             n_high, high_bytes = n_high * ACK_WAIT_FACTOR, high_bytes * ACK_WAIT_FACTOR
-        is_full = len(self._queue) >= n_high or self._queued_bytes >= high_bytes
+        is_full = len(self._queue) > n_high or self._queued_bytes > high_bytes
         if is_full is not self._is_paused:
             self._is_paused = is_full
             self._regulate(is_full)
+
+    def _work_on(self) -> None:
+        if not self._is_working:
+            self._is_working = True
+            start(self._work())
 
     async def _work(self) -> None:
         try:
@@ -168,16 +188,17 @@ class Inbox:
                 job = self._queue.popleft()
                 self._queued_bytes -= job.n_bytes
                 self.regulate()
-                if job.handler.is_async:
-                    await call_async(job)
-                else:
-                    call(job)
-        finally:
+                await run(job)
+        except asyncio.CancelledError:
             self._is_working = False
+            if self._queue:  # whoever cancelled one handler did not mean the events behind it
+                self._work_on()
+            raise
+        self._is_working = False
 
     async def _run_beside(self, job: Job) -> None:
         try:
-            await call_async(job)
+            await run(job)
         finally:
             self._n_concurrent -= 1
 
@@ -190,35 +211,50 @@ def start(coroutine: Any) -> None:
 
 
 def call(job: Job) -> None:
-    """Call a plain handler; what it raises is logged and ends nothing but itself."""
+    """Make a call that nothing waits for: now, and in a task of its own as far as the handler must be awaited."""
+    rest = begin(job)
+    if rest is not None:
+        start(finish(job, rest))
+
+
+async def run(job: Job) -> None:
+    """Make a call and wait for its end. **Cancellation**: ends the handler, no acknowledgement is sent."""
+    rest = begin(job)
+    if rest is not None:
+        await finish(job, rest)
+
+
+def begin(job: Job) -> Awaitable[Any] | None:
+    """Call a handler, which is all that a plain function needs; return what must be awaited yet, for `finish`.
+
+    What the handler raises is logged and ends nothing but itself.
+    """
     try:
         result = job.handler.function(*job.args)
+        if inspect.isawaitable(result):
+            return result
         if job.reply is not None:
             job.reply(result)
-    except Exception:
+    except (Exception, asyncio.CancelledError):
         logger.exception("the handler for %r failed", job.handler.name)
+    return None
 
 
-def call_back(function: Callable[..., Any], args: Sequence[Any]) -> None:
-    """Call a function, or start a coroutine function, that nobody waits for."""
-    is_async = inspect.iscoroutinefunction(function)
-    job = Job(Handler(function, "an acknowledgement", 0, None, is_async), args)
-    if is_async:
-        start(call_async(job))
-    else:
-        call(job)
-
-
-async def call_async(job: Job) -> None:
-    """The same for a coroutine function. **Cancellation**: ends the handler, no acknowledgement is sent."""
+async def finish(job: Job, rest: Awaitable[Any]) -> None:
+    """Do what `begin` left to do."""
     try:
-        result = await job.handler.function(*job.args)
+        result = await rest
         if job.reply is not None:
             job.reply(result)
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if is_being_cancelled():
             raise
         logger.warning("the handler for %r cancelled itself", job.handler.name)
     except Exception:
         logger.exception("the handler for %r failed", job.handler.name)
+
+
+def is_being_cancelled() -> bool:
+    """Whether it is this task that was cancelled, and not something it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

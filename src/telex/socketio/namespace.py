@@ -11,7 +11,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..engineio import Packet, message
 from ..limits import Limits
@@ -25,15 +25,18 @@ from .socket import Socket
 if TYPE_CHECKING:
     from .server import Server
 
-__all__ = ["Middleware", "Namespace"]
+__all__ = ["AnyMiddleware", "Function", "Middleware", "Namespace"]
 
 logger = logging.getLogger("telex.socketio")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Middleware = Callable[[Socket], Awaitable[None] | None]
+AnyMiddleware = TypeVar("AnyMiddleware", bound=Middleware)
 
 # What the library itself tells handlers: how many arguments come after the socket.
 LIFECYCLE = {"connect": 1, "disconnecting": 1, "disconnect": 1}
+# The original's other name. It is not reserved on the wire, so a handler of that name must not be one clients can call.
+ALIASES = {"connection": "connect"}
 METHOD_PREFIX = "on_"
 
 
@@ -44,8 +47,6 @@ class Namespace(Broadcaster):
     these events when an instance is given to `Server.register`. They are collected once, then: no name that a peer
     sends is ever looked up on the object.
     """
-
-    _reserved_methods: ClassVar[frozenset[str]] = frozenset({"on_any"})
 
     def __init__(self, name: str = "/") -> None:
         if not name.startswith("/"):
@@ -84,14 +85,27 @@ class Namespace(Broadcaster):
 
     # What a program registers.
 
+    @overload
     def on(
-        self, event: str, function: Function | None = None, *, concurrent: bool = False, thread: bool = False
+        self, event: str, /, *, concurrent: bool = False, thread: bool = False
+    ) -> Callable[[Function], Function]: ...
+    @overload
+    def on(self, event: str, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function: ...
+    def on(
+        self,
+        event: str,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        concurrent: bool = False,
+        thread: bool = False,
     ) -> Any:
         """Register the handler of an event; a later one takes its place. Use it as a decorator, or with the function.
 
         The handler is called with the socket and the event's arguments; what it returns becomes the acknowledgement:
         a tuple several values, `None` an empty one. "connect" is called with the socket and, if it takes it, the
-        client's auth; "disconnecting" (a plain function; the rooms are still set) and "disconnect" with the reason.
+        client's auth; "disconnecting" (a plain function; the rooms are still set) and "disconnect" with the reason;
+        "*" is `on_any`.
 
         Args: a coroutine function runs in order with the socket's other events, or beside them with
         `concurrent=True`; `thread=True` runs a plain function that blocks in a thread, in order.
@@ -100,7 +114,8 @@ class Namespace(Broadcaster):
         if function is None:
             return lambda found: self.on(event, found, concurrent=concurrent, thread=thread)
         if event == "*":
-            return self.on_any(function)
+            return self.on_any(function, concurrent=concurrent, thread=thread)
+        event = ALIASES.get(event, event)
         if event in RESERVED_EVENTS and event not in LIFECYCLE:
             raise ValueError(f"{event!r} is reserved: no client can send it")
         handler = make_handler(function, event, n_given=LIFECYCLE.get(event), concurrent=concurrent, thread=thread)
@@ -109,15 +124,22 @@ class Namespace(Broadcaster):
         self.handlers[event] = handler
         return function
 
-    def on_any(self, function: Function) -> Function:
-        """Register a function called with the socket, the name and the arguments of every event, before its handler."""
-        self.catch_alls.append(make_handler(function, "*"))
+    def on_any(self, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function:
+        """Register a function called with the socket, the name and the arguments of every event, before its handler.
+
+        Raises `TypeError` for a function that does not take whatever comes, and as `on`.
+        """
+        handler = make_handler(function, "*", n_given=1, concurrent=concurrent, thread=thread)
+        if handler.n_max is not None:
+            raise TypeError("a catch-all handler is called with the socket, the event's name and *args")
+        self.catch_alls.append(handler)
         return function
 
-    def use(self, middleware: Middleware) -> Middleware:
+    def use(self, middleware: AnyMiddleware, /) -> AnyMiddleware:
         """Register a function that sees each socket before it is connected; raising `ConnectRefused` keeps it out.
 
         Middlewares run in the order in which they were registered; plain functions and coroutine functions alike.
+        What else they raise is logged, and the client is told no more than that there was an error.
         """
         if not callable(middleware):
             raise TypeError(f"a middleware must be callable, not {type(middleware).__name__}")
@@ -156,6 +178,7 @@ class Namespace(Broadcaster):
     def select(self, rooms: frozenset[str] | None, excluded: frozenset[str]) -> list[Socket]:
         """Return the sockets of a broadcast: the union of `rooms`, or all if that is `None`, without `excluded`.
 
+        Only who is connected: a member may still be in the hands of the middlewares, or be leaving.
         O(recipients + members of the excluded rooms).
         """
         found: Iterable[Socket]
@@ -165,10 +188,8 @@ class Namespace(Broadcaster):
             found = self._members(next(iter(rooms)))
         else:
             found = set().union(*map(self._members, rooms))
-        if not excluded:
-            return list(found)
         out = set().union(*map(self._members, excluded))
-        return [socket for socket in found if socket not in out]
+        return [socket for socket in found if socket.connected and socket not in out]
 
     def _members(self, room: str) -> Iterable[Socket]:
         own = self.sockets.get(room)
@@ -195,5 +216,5 @@ class Namespace(Broadcaster):
 
     def _collect_methods(self) -> None:
         for name, _ in inspect.getmembers(type(self), callable):
-            if name.startswith(METHOD_PREFIX) and name not in self._reserved_methods:
+            if name.startswith(METHOD_PREFIX) and not hasattr(Namespace, name):
                 self.on(name.removeprefix(METHOD_PREFIX), getattr(self, name))

@@ -25,6 +25,7 @@ __all__ = [
     "Packet",
     "PacketType",
     "check_payload",
+    "event_name",
     "format_head",
     "parse_head",
 ]
@@ -52,6 +53,10 @@ MAX_ACK_ID = 2**53 - 1
 
 TYPES = tuple(PacketType)
 BINARY_TYPES = (PacketType.BINARY_EVENT, PacketType.BINARY_ACK)
+ACK_TYPES = (PacketType.ACK, PacketType.BINARY_ACK)
+
+# JavaScript writes larger numbers with an exponent.
+MAX_PLAIN_NUMBER = 1e21
 
 # One pass, no backtracking: each group starts with a character that the next cannot start with, but for the digits of
 # the attachment count and of the ack id, which the "-" tells apart.
@@ -97,6 +102,8 @@ def parse_head(text: str, limits: Limits) -> Head:
     elif len(namespace) > limits.max_namespace_length:
         raise SocketPacketError("the namespace's name is too long")
     ack_id = None if ack is None else parse_number(ack, MAX_ACK_ID, "acknowledgement id")
+    if ack_id is None and type_ in ACK_TYPES:
+        raise SocketPacketError("an acknowledgement without an id")
     return Head(type_, n_attachments, namespace, ack_id, match.end())
 
 
@@ -142,6 +149,13 @@ def check_payload(type_: PacketType, data: Any, limits: Limits) -> None:
 
 def is_event_name(name: Any, limits: Limits) -> bool:
     """Whether a client may send an event of this name: a text that is not reserved, or a number."""
-    if isinstance(name, str):
-        return name not in RESERVED_EVENTS and len(name) <= limits.max_event_name
-    return isinstance(name, int | float) and not isinstance(name, bool)
+    if isinstance(name, bool) or not isinstance(name, str | int | float):
+        return False
+    return name not in RESERVED_EVENTS and len(event_name(name)) <= limits.max_event_name
+
+
+def event_name(name: str | float) -> str:
+    """Return the text by which an event is looked up: that of a number is JavaScript's, so 1.0 is "1"."""
+    if isinstance(name, float) and name.is_integer() and abs(name) < MAX_PLAIN_NUMBER:
+        name = int(name)
+    return str(name)

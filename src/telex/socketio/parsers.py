@@ -32,7 +32,15 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 
 # Possessive, and content with a string that never ends: no input makes it look at a character twice.
-STRINGS = re.compile(r'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)
+STRINGS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+
+# An escape: a surrogate pair, a lone surrogate (the group), or any other.
+ESCAPES = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+
+# Every digit as "0" and every other byte as a space, so that a long number is a run of one byte.
+DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 
 
 def encode(type_: PacketType, namespace: str, data: Any = None, ack_id: int | None = None) -> list[Data]:
@@ -41,18 +49,21 @@ def encode(type_: PacketType, namespace: str, data: Any = None, ack_id: int | No
     Besides what JSON knows, `data` may hold bytes anywhere, and whatever msgspec can turn into these (structs,
     dataclasses, dates, UUIDs, enums).
     **Ownership**: `bytes` are sent as they are; `bytearray` and `memoryview` are copied now, so they may change later.
-    Raises `TypeError` for what cannot be sent, `ValueError` for data shaped like a placeholder beside real bytes, and
-    `UnicodeEncodeError`, which is a `ValueError`, for text with a lone surrogate.
+    Raises `TypeError` for what cannot be sent, and `ValueError` for data shaped like a placeholder beside real bytes,
+    for text with a lone surrogate, and for data that is nested too deeply or holds itself.
     """
     attachments: list[Data] = []
-    if type_ in WITH_ATTACHMENTS:
-        data = take_attachments(data, attachments)
-        if attachments:
-            type_ = WITH_ATTACHMENTS[type_]
-    elif contains_bytes(data):
-        raise TypeError(f"a packet of type {type_.name} cannot carry bytes")
-    head = format_head(type_, namespace, ack_id, len(attachments))
-    return [head if data is None else head + _encoder.encode(data).decode(), *attachments]
+    try:
+        if type_ in WITH_ATTACHMENTS:
+            data = take_attachments(data, attachments)
+            if attachments:
+                type_ = WITH_ATTACHMENTS[type_]
+        elif contains_bytes(data):
+            raise TypeError(f"a packet of type {type_.name} cannot carry bytes")
+        text = "" if data is None else _encoder.encode(data).decode()
+    except RecursionError as error:
+        raise ValueError("the data is nested too deeply, or holds itself") from error
+    return [format_head(type_, namespace, ack_id, len(attachments)) + text, *attachments]
 
 
 def take_attachments(data: Any, attachments: list[Data]) -> Any:
@@ -110,9 +121,9 @@ class Decoder:
         return self._head is not None
 
     @property
-    def namespace(self) -> str | None:
-        """The namespace of the packet whose attachments are awaited."""
-        return None if self._head is None else self._head.namespace
+    def namespace(self) -> str:
+        """The namespace of the packet whose attachments are awaited; empty where none are."""
+        return "" if self._head is None else self._head.namespace
 
     def add(self, message: Data) -> Packet | None:
         """Take one message; return the packet that it completes, if it does.
@@ -132,16 +143,23 @@ class Decoder:
     def _add_text(self, text: str) -> Packet | None:
         if self._head is not None:
             raise SocketPacketError("a text message came where an attachment was awaited")
-        head = parse_head(text, self._limits)
-        payload = parse_json(text[head.json_start :], self._limits) if len(text) > head.json_start else None
-        if payload is None and len(text) > head.json_start:
-            raise SocketPacketError("a payload of null")
-        check_payload(head.type, payload, self._limits)
+        limits = self._limits
+        head = parse_head(text, limits)
+        payload = None
+        if len(text) > head.json_start:
+            json = text[head.json_start :]
+            if head.type is PacketType.CONNECT and len(json.encode(errors="replace")) > limits.max_auth_bytes:
+                raise SocketPacketError("the auth object is too large")
+            payload = parse_json(json, limits)
+            if payload is None:
+                raise SocketPacketError("a payload of null")
+        check_payload(head.type, payload, limits)
         if head.n_attachments:
             self._head, self._payload = head, payload
-            self._bytes_left = self._limits.max_attachment_bytes
+            self._bytes_left = limits.max_attachment_bytes
             return None
-        # A binary type that announces no attachment is complete as it stands.
+        if head.type in WITHOUT_ATTACHMENTS:  # announced none: complete as it stands, and without placeholders
+            put_attachments(payload, [])
         return Packet(WITHOUT_ATTACHMENTS.get(head.type, head.type), head.namespace, payload, head.ack_id)
 
     def _add_attachment(self, data: bytes) -> Packet | None:
@@ -154,59 +172,73 @@ class Decoder:
         self._attachments.append(data)
         if len(self._attachments) < head.n_attachments:
             return None
-        payload = put_attachments(self._payload, self._attachments)
+        payload = self._payload
+        put_attachments(payload, self._attachments)
         self.reset()
         return Packet(WITHOUT_ATTACHMENTS[head.type], head.namespace, payload, head.ack_id)
 
 
-def put_attachments(data: Any, attachments: list[bytes]) -> Any:
-    """Return `data` with each placeholder replaced by its attachment; containers are changed in place."""
-    if isinstance(data, dict):
-        if data.get("_placeholder") is True:
-            index = data.get("num")
-            # Anything but a plain index in range is an attack on parsers that look it up (type first: True == 1).
-            if type(index) is not int or not 0 <= index < len(attachments):
-                raise SocketPacketError("a placeholder without an attachment")
-            return attachments[index]
-        for key, value in data.items():
-            data[key] = put_attachments(value, attachments)
-    elif isinstance(data, list):
-        for index, value in enumerate(data):
-            data[index] = put_attachments(value, attachments)
-    return data
+def put_attachments(payload: Any, attachments: list[bytes]) -> None:
+    """Replace each placeholder in a payload by its attachment; several may name one, and then share it."""
+    containers: list[Any] = [payload]
+    while containers:
+        container = containers.pop()
+        for key, value in container.items() if isinstance(container, dict) else enumerate(container):
+            if isinstance(value, dict) and value.get("_placeholder") is True:
+                index = value.get("num")
+                # Anything but a plain index in range is an attack on parsers that look it up (type first: True == 1).
+                if type(index) is not int or not 0 <= index < len(attachments):
+                    raise SocketPacketError("a placeholder without an attachment")
+                container[key] = attachments[index]
+            elif isinstance(value, dict | list):
+                containers.append(value)
 
 
 def parse_json(text: str, limits: Limits) -> Any:
     """Read JSON within bounds of depth, number of values and digits.
 
     The bounds are checked before anything is built. Cheap counts come first: only text that could cross a bound is
-    scanned, and that in linear time. Raises `SocketPacketError`.
+    scanned, and that in linear time.
+    A lone surrogate, which is what JavaScript sends of an emoji cut in two, becomes U+FFFD: one client's typo must
+    neither end its connection nor make a later broadcast of that text fail.
+    Raises `SocketPacketError`.
     """
     n_openings = text.count("[") + text.count("{")
-    if n_openings > limits.max_json_depth or n_openings + text.count(",") > limits.max_json_nodes:
+    if n_openings > limits.max_json_depth or n_openings + text.count(",") >= limits.max_json_nodes:
         check_structure(text, limits)
-    if len(text) > limits.max_number_digits:
-        check_digits(text, limits.max_number_digits)
     try:
+        if len(text) > limits.max_number_digits:
+            check_digits(text, limits.max_number_digits)
         return _decoder.decode(text)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise SocketPacketError(f"the payload is not valid JSON: {error}") from error
+        mended = ESCAPES.sub(mend_escape, text)
+        if mended == text:
+            raise SocketPacketError(f"the payload is not valid JSON: {error}") from error
+    return parse_json(mended, limits)
+
+
+def mend_escape(escape: re.Match[str]) -> str:
+    """Replace the escape of a lone surrogate."""
+    return escape[0] if escape[1] is None else r"\ufffd"
 
 
 def check_structure(text: str, limits: Limits) -> None:
-    """Measure depth and number of values, strings left aside."""
-    bare = STRINGS.sub("0", text)
-    if bare.count("[") + bare.count("{") + bare.count(",") > limits.max_json_nodes:
+    """Measure depth and number of values, strings left aside.
+
+    Each comma and each opening bracket stands for one value, and one more is the last or the only one.
+    """
+    bare = STRINGS.sub("", text)
+    if bare.count("[") + bare.count("{") + bare.count(",") >= limits.max_json_nodes:
         raise SocketPacketError("the payload has too many values")
     depth = 0
-    for bracket in re.findall(r"[\[\]{}]", bare):
-        depth += 1 if bracket in "[{" else -1
+    for bracket in re.finditer(r"[\[\]{}]", bare):
+        depth += 1 if bracket[0] in "[{" else -1
         if depth > limits.max_json_depth:
             raise SocketPacketError("the payload is nested too deeply")
 
 
 def check_digits(text: str, maximum: int) -> None:
     """Find a number of too many digits, strings left aside."""
-    digits = re.compile(f"(?<![0-9])[0-9]{{{maximum + 1}}}")
-    if digits.search(text) and digits.search(STRINGS.sub("", text)):
+    run = b"0" * (maximum + 1)
+    if run in text.encode().translate(DIGITS) and run in STRINGS.sub("", text).encode().translate(DIGITS):
         raise SocketPacketError("the payload has a number of too many digits")

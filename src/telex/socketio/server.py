@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from ..engineio import AllowRequest, Cookie, Cors, Engine, Request, Session
 from ..limits import Limits, default_max_connections
 from .broadcast import Broadcaster, BroadcastOperator
 from .connection import Connection
-from .namespace import Middleware, Namespace
+from .namespace import AnyMiddleware, Function, Namespace
 from .reasons import DisconnectReason
 
 __all__ = ["Server"]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 
 DEFAULT_COMPRESSION_THRESHOLD = 1024
@@ -106,12 +105,13 @@ class Server(Broadcaster):
     def register(self, namespace: AnyNamespace) -> AnyNamespace:
         """Add a namespace, such as an instance of a class with handlers.
 
-        One that takes the place of another takes over nothing of it, so this must come first; it raises `ValueError`
-        when the other has handlers or sockets.
+        Raises `ValueError` when there is one of that name, since nothing would be taken over of it. But "/" is made
+        with the server, and one that is still empty gives way.
         """
         old = self.namespaces.get(namespace.name)
-        if old is not None and (old.handlers or old.catch_alls or old.middlewares or old.sockets):
-            raise ValueError(f"there is a namespace {namespace.name!r} with handlers already")
+        is_in_use = old is not None and (old.handlers or old.catch_alls or old.middlewares or old.sockets)
+        if old is not None and (old.name != "/" or is_in_use):
+            raise ValueError(f"there is a namespace {namespace.name!r} already")
         namespace.bind(self, self.limits)
         self.namespaces[namespace.name] = namespace
         if namespace.name == "/":
@@ -129,17 +129,31 @@ class Server(Broadcaster):
         """The namespace "/"."""
         return self._root
 
+    @overload
     def on(
-        self, event: str, function: Function | None = None, *, concurrent: bool = False, thread: bool = False
+        self, event: str, /, *, concurrent: bool = False, thread: bool = False
+    ) -> Callable[[Function], Function]: ...
+    @overload
+    def on(self, event: str, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function: ...
+    def on(
+        self,
+        event: str,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        concurrent: bool = False,
+        thread: bool = False,
     ) -> Any:
         """Register the handler of an event in "/"; see `Namespace.on`."""
+        if function is None:
+            return self._root.on(event, concurrent=concurrent, thread=thread)
         return self._root.on(event, function, concurrent=concurrent, thread=thread)
 
-    def on_any(self, function: Function) -> Function:
+    def on_any(self, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function:
         """Register a function that is called with every event in "/"; see `Namespace.on_any`."""
-        return self._root.on_any(function)
+        return self._root.on_any(function, concurrent=concurrent, thread=thread)
 
-    def use(self, middleware: Middleware) -> Middleware:
+    def use(self, middleware: AnyMiddleware, /) -> AnyMiddleware:
         """Register a middleware of "/"; see `Namespace.use`."""
         return self._root.use(middleware)
 

@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from ..engineio import Packet, message
 from ..errors import AckTimeout, Disconnected
+from ..streams.deadlines import Deadline, deadlines_of
 from ..types import Headers
 from .acks import Acks, Answer, as_values, from_values
 from .broadcast import BroadcastOperator, Flags, Sent, names
-from .handlers import Handler, Inbox, Job, call, call_back
+from .handlers import Handler, Inbox, Job, call
 from .packets import PacketType
 from .parsers import encode
 from .reasons import DisconnectReason
@@ -51,6 +53,15 @@ class Handshake:
     scope: Mapping[str, Any]
 
 
+class State(Enum):
+    """Name what a socket is doing; it goes down this list, and from `CONNECTING` to the end if it is refused."""
+
+    CONNECTING = auto()  # in the hands of the middlewares: it may join rooms and be sent to, broadcasts pass it by
+    CONNECTED = auto()
+    LEAVING = auto()  # its "disconnecting" handler runs: it is still in its rooms, and no longer sent to
+    DISCONNECTED = auto()
+
+
 class Socket:
     """Talk with one client in one namespace.
 
@@ -62,7 +73,8 @@ class Socket:
         "_acks",
         "_connection",
         "_inbox",
-        "connected",
+        "_reason",
+        "_state",
         "data",
         "handshake",
         "id",
@@ -76,37 +88,46 @@ class Socket:
         self.nsp = namespace
         self.handshake = handshake
         self.data: dict[str, Any] = {}
-        self.connected = False
         self.recovered = False
+        self._state = State.CONNECTING
+        self._reason: DisconnectReason | None = None
         self._connection = connection
         self._acks = Acks(limits.max_pending_acks)
         self._inbox = Inbox(limits, self._regulate, lambda: len(self._acks) > 0)
 
     def __repr__(self) -> str:
-        return f"<Socket {self.id} in {self.nsp.name} {'connected' if self.connected else 'disconnected'}>"
+        return f"<Socket {self.id} in {self.nsp.name} {self._state.name.lower()}>"
+
+    @property
+    def connected(self) -> bool:
+        """Whether the client was let in and has not left."""
+        return self._state is State.CONNECTED
 
     # Rooms.
 
     @property
     def rooms(self) -> AbstractSet[str]:
         """The rooms this socket is in, its own id among them; empty once it has left."""
-        return {self.id, *self.nsp.rooms.rooms_of(self)} if self.connected else frozenset()
+        return frozenset() if self._state is State.DISCONNECTED else {self.id, *self.nsp.rooms.rooms_of(self)}
 
     def join(self, rooms: str | Iterable[str]) -> None:
-        """Join one room or several. After the disconnect nothing happens.
+        """Join one room or several; a middleware may do so too. After the disconnect nothing happens.
 
-        Raises `ValueError` for another socket's id, which is a private room, and past `Limits.max_rooms_per_socket`.
+        Raises `ValueError` for another socket's id, which is a private room, for a name longer than
+        `Limits.max_room_name`, and past `Limits.max_rooms_per_socket`; no room is joined then.
         """
-        if not self.connected:
+        if self._state is State.DISCONNECTED:
             return
-        for room in names(rooms):
-            if room == self.id:
-                continue
+        limits, joined = self.nsp.limits, self.nsp.rooms.rooms_of(self)
+        new = set(names(rooms)) - joined - {self.id}
+        for room in new:
             if room in self.nsp.sockets:
                 raise ValueError(f"{room!r} is the id of another socket, whose private room cannot be joined")
-            joined = self.nsp.rooms.rooms_of(self)
-            if room not in joined and len(joined) >= self.nsp.limits.max_rooms_per_socket:
-                raise ValueError(f"a socket can be in {self.nsp.limits.max_rooms_per_socket} rooms at most")
+            if len(room) > limits.max_room_name:
+                raise ValueError(f"a room's name can have {limits.max_room_name} characters at most, not {len(room)}")
+        if len(joined) + len(new) > limits.max_rooms_per_socket:
+            raise ValueError(f"a socket can be in {limits.max_rooms_per_socket} rooms at most")
+        for room in new:
             self.nsp.rooms.join(self, room)
 
     def leave(self, room: str) -> None:
@@ -120,7 +141,8 @@ class Socket:
 
         The event is sent when this is called; awaiting the result waits until the client has room for more.
         After the disconnect nothing is sent.
-        Args: `callback` is called with the values of the client's acknowledgement, if one comes.
+        Args: `callback` is called with the values of the client's acknowledgement, if one comes before the disconnect
+        (and within the time that `timeout` says).
         Raises `ValueError` for a reserved name, `TypeError` for data that cannot be sent, and `TooManyAcks`.
         """
         return SocketOperator(self).emit(event, *args, callback=callback)
@@ -129,7 +151,8 @@ class Socket:
         """Send an event to this client and return its acknowledgement.
 
         Returns: its value; a tuple where there are several, `None` where there is none.
-        Raises `AckTimeout` (a `TimeoutError`), `Disconnected` when the client leaves before it answers, and as `emit`.
+        Raises `AckTimeout` (a `TimeoutError`), `Disconnected` when the client leaves before it answers or was not
+        connected to begin with, and as `emit`.
         **Units**: `timeout` in seconds, 60 by default. **Cancellation**: the event stays sent, the answer is ignored.
         """
         return await SocketOperator(self).call(event, *args, timeout=timeout)
@@ -148,7 +171,7 @@ class Socket:
         return SocketOperator(self, Flags(compress=compress))
 
     def timeout(self, seconds: float) -> SocketOperator:
-        """Bound how long the next `call` waits."""
+        """Bound how long the next `call` waits, or the next `callback` may be called."""
         return SocketOperator(self, Flags(timeout=seconds))
 
     # To others.
@@ -176,18 +199,20 @@ class Socket:
         return self.broadcast
 
     def disconnect(self, close: bool = False) -> None:
-        """Leave the namespace, or end the client's whole connection with `close=True`."""
+        """Leave the namespace, or end the client's whole connection with `close=True`.
+
+        Unless it is connected nothing happens; a middleware refuses by raising.
+        """
         if not self.connected:
             return
         if close:
             self._connection.disconnect()
         else:
-            self._connection.send(encode(PacketType.DISCONNECT, self.nsp.name))
-            self.leave_namespace(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
+            self._connection.dismiss(self)
 
     @property
     def has_room(self) -> bool:
-        """Whether the client keeps up: at most `Limits.send_buffer_high` bytes wait for it."""
+        """Whether the client keeps up: at most `Limits.send_buffer_high` bytes wait for it, or it has left."""
         return not self.connected or self._connection.session.has_room
 
     async def wait_room(self) -> None:
@@ -206,15 +231,35 @@ class Socket:
 
     # What the namespace, the connection and the operators do.
 
-    def send_packets(self, packets: Sequence[Packet], *, volatile: bool = False) -> None:
-        """Send packets that belong together, if connected; volatile ones only if they leave at once."""
-        if self.connected and not (volatile and not self._connection.session.is_writable):
-            self._connection.session.send(packets)
+    @property
+    def is_connecting(self) -> bool:
+        """Whether it is in the hands of the middlewares."""
+        return self._state is State.CONNECTING
 
-    def expect_ack(self, ack_id: int, answer: Answer) -> None:
-        """Await an acknowledgement. Raises `TooManyAcks`."""
+    @property
+    def absence(self) -> str:
+        """Why it is not connected: its disconnect reason, if it ever was."""
+        return "not connected yet" if self._reason is None else self._reason
+
+    def send_packets(self, packets: Sequence[Packet], *, volatile: bool = False) -> bool:
+        """Send packets that belong together, volatile ones only if they leave at once; `False` if they were dropped."""
+        session = self._connection.session
+        if self._state not in (State.CONNECTING, State.CONNECTED) or (volatile and not session.is_writable):
+            return False
+        session.send(packets)
+        return True
+
+    def ask(self, packets: Sequence[Packet], ack_id: int, answer: Answer, *, volatile: bool = False) -> bool:
+        """Send packets and await their acknowledgement; `False` if they were dropped: `answer` is then not called.
+
+        Raises `TooManyAcks`; nothing is sent then.
+        """
         self._acks.expect(ack_id, answer)
+        if not self.send_packets(packets, volatile=volatile):
+            self._acks.forget(ack_id)
+            return False
         self._inbox.regulate()
+        return True
 
     def forget_ack(self, ack_id: int) -> None:
         """Await it no longer."""
@@ -244,13 +289,24 @@ class Socket:
         if handler is not None:
             self._inbox.submit(self._job(handler, *args))
 
+    def enter_namespace(self) -> None:
+        """Begin: the middlewares have let it in."""
+        self._state = State.CONNECTED
+        self.nsp.add(self)
+
     def leave_namespace(self, reason: DisconnectReason) -> None:
-        """End this socket, in the original's order: `disconnecting`, rooms left, gone, `disconnect`."""
-        handlers = self.nsp.handlers
+        """End this socket, in the original's order: `disconnecting`, rooms left, gone, `disconnect`.
+
+        Idempotent, also from within these handlers. One that was still connecting leaves without a word.
+        """
+        if self._state not in (State.CONNECTING, State.CONNECTED):
+            return
+        handlers = self.nsp.handlers if self.connected else {}
+        self._state, self._reason = State.LEAVING, reason
         disconnecting = handlers.get("disconnecting")
         if disconnecting is not None:
             call(self._job(disconnecting, reason))
-        self.connected = False
+        self._state = State.DISCONNECTED
         self.nsp.remove(self)
         self._connection.forget(self)
         self._acks.abandon()
@@ -267,7 +323,7 @@ class Socket:
         return Job(handler, (self, *args[: handler.n_max]))
 
     def _regulate(self, is_full: bool) -> None:
-        self._connection.regulate(self, is_full)
+        self._connection.regulate(self, is_full and self._state is not State.DISCONNECTED)
 
 
 class SocketOperator:
@@ -289,32 +345,33 @@ class SocketOperator:
         return self._with(compress=compress)
 
     def timeout(self, seconds: float) -> SocketOperator:
-        """Bound how long `call` waits."""
+        """Bound how long `call` waits, or `callback` may be called."""
         return self._with(timeout=seconds)
 
     def emit(self, event: str, *args: Any, callback: Callable[..., Any] | None = None) -> Sent:
         """Send an event, as `Socket.emit` does."""
+        socket, flags = self._socket, self._flags
         if callback is None:
-            self._send(event, args, None)
+            packets = socket.nsp.encode_event(event, args, compress=flags.compress)
+            socket.send_packets(packets, volatile=flags.volatile)
         else:
-            self._send(event, args, self._expect(callback_answer(callback)))
-        return Sent((self._socket,))
+            self._ask_back(event, args, callback)
+        return Sent((socket,))
 
     async def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
         """Send an event and return its acknowledgement, as `Socket.call` does."""
         socket = self._socket
         if not socket.connected:
-            raise Disconnected("the socket has left before")
-        seconds = self._flags.timeout if timeout is None else timeout
+            raise Disconnected(socket.absence)
+        seconds = self._flags.call_timeout if timeout is None else timeout
         done: asyncio.Future[list[Any] | None] = asyncio.get_running_loop().create_future()
 
         def answered(values: list[Any] | None) -> None:
             if not done.done():
                 done.set_result(values)
 
-        ack_id = self._expect(answered)
+        ack_id = self._ask(event, args, answered)
         try:
-            self._send(event, args, ack_id)
             async with asyncio.timeout(seconds):
                 values = await done
         except TimeoutError:
@@ -322,28 +379,29 @@ class SocketOperator:
         finally:
             socket.forget_ack(ack_id)
         if values is None:
-            raise Disconnected("the socket left before it answered")
+            raise Disconnected(socket.absence)
         return from_values(values)
 
-    def _send(self, event: str, args: Sequence[Any], ack_id: int | None) -> None:
+    def _ask(self, event: str, args: Sequence[Any], answer: Answer) -> int:
         socket, flags = self._socket, self._flags
+        ack_id = socket.nsp.next_ack_id()
         packets = socket.nsp.encode_event(event, args, ack_id=ack_id, compress=flags.compress)
-        socket.send_packets(packets, volatile=flags.volatile)
-
-    def _expect(self, answer: Answer) -> int:
-        ack_id = self._socket.nsp.next_ack_id()
-        self._socket.expect_ack(ack_id, answer)
+        socket.ask(packets, ack_id, answer, volatile=flags.volatile)
         return ack_id
+
+    def _ask_back(self, event: str, args: Sequence[Any], callback: Callable[..., Any]) -> None:
+        alarm: Deadline | None = None
+
+        def answered(values: list[Any] | None) -> None:
+            if alarm is not None:
+                alarm.cancel()
+            if values is not None:
+                call(Job(Handler(callback, f"the acknowledgement of {event}", 0, None, False), values))
+
+        ack_id = self._ask(event, args, answered)
+        if self._flags.timeout is not None:
+            deadlines = deadlines_of(asyncio.get_running_loop())
+            alarm = deadlines.at(deadlines.now() + self._flags.timeout, lambda: self._socket.forget_ack(ack_id))
 
     def _with(self, **changes: Any) -> SocketOperator:
         return SocketOperator(self._socket, replace(self._flags, **changes))
-
-
-def callback_answer(callback: Callable[..., Any]) -> Answer:
-    """Call back with an acknowledgement's values; never, if the client leaves before."""
-
-    def answered(values: list[Any] | None) -> None:
-        if values is not None:
-            call_back(callback, values)
-
-    return answered
