@@ -207,8 +207,16 @@ def main() -> None:
         f"\n  The chat is open:  {url}\n"
         "  Come in with two windows, or with a phone and a desk, and type /help to meet the bot.\n\n"
     )
-    # The pages have no use for ASGI's lifespan, and Engine.IO has a heartbeat of its own.
-    telex.run(io.wrap(pages), host=options.host, port=port, lifespan="off", ws_ping_interval=None)
+    # The pages have no use for ASGI's lifespan; heartbeat, bounds and compression are the Socket.IO server's.
+    telex.run(
+        io.wrap(pages),
+        host=options.host,
+        port=port,
+        lifespan="off",
+        ws_max_size=io.limits.max_payload,
+        ws_per_message_deflate=io.per_message_deflate,
+        ws_ping_interval=None,
+    )
 
 
 if __name__ == "__main__":
