@@ -191,10 +191,10 @@ class _HeadReader:
                 self._add_field(self._head.headers, line[:-2])
         del buffer[:begin]
         if buffer:
-            self._check_length(len(buffer) - buffer.endswith(b"\r"))
             if self._head is None and not buffer[:1].isalpha():
                 # A TLS client, or anything else that will never send a line: no need to wait for one.
                 raise HandshakeError(400, "This is not HTTP.")
+            self._check_length(len(buffer) - buffer.endswith(b"\r"))
         return None
 
     def _check_length(self, size: int) -> None:
