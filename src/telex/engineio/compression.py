@@ -6,6 +6,7 @@ Small answers stay as they are: below the threshold compressing costs more than 
 
 from __future__ import annotations
 
+import re
 import zlib
 
 from .handshake import Response
@@ -13,21 +14,21 @@ from .handshake import Response
 __all__ = ["choose_coding", "compress"]
 
 WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+QVALUE = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 
 
 def choose_coding(accept_encoding: str) -> str | None:
-    """Return the coding to use, or `None`; equal weights go to gzip (RFC 9110 §12.5.3)."""
+    """Return the coding to use, or `None` for none; equal weights go to gzip (RFC 9110 §12.5.3)."""
     weights: dict[str, float] = {}
     for item in accept_encoding.lower().split(","):
         name, _, parameter = item.partition(";")
-        key, _, value = parameter.partition("=")
-        try:
-            weights[name.strip()] = float(value) if key.strip() == "q" else 1.0
-        except ValueError:
-            weights[name.strip()] = 0.0
+        given = QVALUE.fullmatch(parameter.strip(" \t"))
+        # No weight is 1, and one that cannot be read is no wish.
+        weights[name.strip(" \t")] = float(given[1]) if given else float(not parameter)
     default = weights.get("*", 0.0)
     best = max(WINDOW_BITS, key=lambda name: weights.get(name, default))
-    return best if weights.get(best, default) > 0 else None
+    weight = weights.get(best, default)
+    return best if weight > 0 and weight >= weights.get("identity", 0) else None
 
 
 def compress(response: Response, accept_encoding: str, threshold: int) -> None:

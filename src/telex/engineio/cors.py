@@ -11,8 +11,8 @@ Source: WHATWG Fetch, "CORS protocol"; RFC 6454; RFC 6455 §10.2.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from .handshake import Request, Response
 
@@ -20,21 +20,20 @@ __all__ = ["Cors", "is_cross_origin", "parse_origin"]
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 ALLOWED_METHODS = "GET,POST"
-Origin = tuple[str, str, int]
+ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\x00-\x20\x7f/?#@:\\\[\]]+)(?::([0-9]{1,5}))?")
+Origin = tuple[str, str, int | None]
 
 
 def parse_origin(text: str) -> Origin | None:
-    """Return (scheme, host, port) of an origin in lower case, or `None` for what is none, such as "null"."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
+    """Return (scheme, host, port) of an origin in lower case, or `None` for what is none, such as "null".
+
+    Origins of apps and browser extensions ("capacitor://localhost") have no port.
+    """
+    found = ORIGIN.fullmatch(text.lower()) if text.isascii() else None
+    if found is None:
         return None
-    if parts.path or parts.query or parts.fragment or parts.username is not None or not parts.hostname:
-        return None
-    if port is None:
-        port = DEFAULT_PORTS.get(parts.scheme)
-    return None if port is None else (parts.scheme, parts.hostname, port)
+    scheme, host, port = found.groups()
+    return scheme, host, DEFAULT_PORTS.get(scheme) if port is None else int(port)
 
 
 class Cors:
@@ -75,13 +74,11 @@ class Cors:
         return origin in self._allowed or not is_cross_origin(request)
 
     def headers(self, request: Request) -> list[tuple[str, str]]:
-        """Return the headers for an answer to an allowed origin; none where CORS is not configured."""
-        if not self._is_configured:
-            return []
+        """Return the headers that an answer carries; other origins are let in only where CORS is configured."""
         if self._any:
             return [("access-control-allow-origin", "*")]
-        found = [("vary", "Origin")]
-        if request.origin is not None and self.is_allowed(request):
+        found = [("vary", "Origin")]  # even where CORS is not configured: other origins are refused
+        if self._is_configured and request.origin is not None and self.is_allowed(request):
             found.append(("access-control-allow-origin", request.origin))
             if self._credentials:
                 found.append(("access-control-allow-credentials", "true"))

@@ -8,10 +8,11 @@ Source: Engine.IO protocol v4, "Handshake"; the codes and texts are the original
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -20,7 +21,7 @@ from ..limits import Limits
 from ..types import Headers
 from .packets import Packet
 
-__all__ = ["Cookie", "Refusal", "RefusalKind", "Request", "Response", "open_packet"]
+__all__ = ["Cookie", "Delivery", "Refusal", "RefusalKind", "Request", "Response", "open_packet"]
 
 MAX_QUERY_FIELDS = 100
 """As many as header lines; the protocol itself uses four."""
@@ -68,8 +69,8 @@ class Refusal:
 class Request:
     """Hold the part of an HTTP request that the protocol looks at.
 
-    `query` has the last value of each name; `has_repeated_keys` tells that one of the protocol's own came twice.
-    `scope` is the ASGI scope the request came with.
+    `query` has the last value of each name; `is_malformed` tells that there are too many, or that one of the protocol's
+    own came twice. `scope` is the ASGI scope the request came with.
     """
 
     method: str
@@ -103,17 +104,35 @@ class Request:
         return f"{self.path}?{self.query_string}" if self.query_string else self.path
 
 
+class Delivery(Protocol):
+    """Hear how an answer leaves: sends that wait for the client's room show how far it lags."""
+
+    def leaving(self, n_left: int, n_total: int) -> None:
+        """Hear that all but `n_left` of the body's bytes have left, or do so now."""
+        ...
+
+    def lost(self) -> None:
+        """Hear that the rest of the answer will not leave."""
+        ...
+
+
 @dataclass(slots=True)
 class Response:
     """Hold an HTTP answer; `content-length` is added by whoever sends it.
 
-    `may_compress` is set for the answer to a poll that holds a packet which may be compressed.
+    `may_compress` is set for the answer to a poll that holds a packet which may be compressed, and `delivery` names
+    whoever wants to know how the body gets on.
     """
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
     may_compress: bool = False
+    delivery: Delivery | None = None
+
+
+COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 6265 §4.1.1: a token
+COOKIE_ATTRIBUTE = re.compile(r"[!-:<-~]*")  # no blank, no semicolon
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +140,7 @@ class Cookie:
     """Describe the cookie that carries the session id, for load balancers that keep a client on one server.
 
     `secure=None` sets `Secure` on TLS connections. `max_age` is in seconds.
+    Raises `ValueError` for what a cookie cannot hold.
     """
 
     name: str = "io"
@@ -132,8 +152,10 @@ class Cookie:
     max_age: int | None = None
 
     def __post_init__(self) -> None:
-        for text in (self.name, self.path, self.domain or "", self.same_site or ""):
-            if any(char in ";,\x7f" or char <= " " for char in text):
+        if not COOKIE_NAME.fullmatch(self.name):
+            raise ValueError(f"a cookie cannot be named {self.name!r}")
+        for text in (self.path, self.domain or "", self.same_site or ""):
+            if not COOKIE_ATTRIBUTE.fullmatch(text):
                 raise ValueError(f"a cookie cannot hold {text!r}")
 
     def header(self, sid: str, is_secure: bool) -> tuple[str, str]:

@@ -17,7 +17,18 @@ from enum import IntEnum
 from ..errors import EnginePacketError
 from ..types import Data
 
-__all__ = ["CLOSE", "NOOP", "PING", "PROBE_ANSWER", "Packet", "PacketType", "decode", "decode_text", "message"]
+__all__ = [
+    "CLOSE",
+    "NOOP",
+    "PING",
+    "PROBE_ANSWER",
+    "Packet",
+    "PacketType",
+    "decode",
+    "decode_text",
+    "message",
+    "size_of",
+]
 
 
 class PacketType(IntEnum):
@@ -35,6 +46,11 @@ class PacketType(IntEnum):
 TYPES = {str(int(kind)): kind for kind in PacketType}
 
 
+def size_of(data: Data) -> int:
+    """Return how many bytes a message weighs on the wire; O(1) for bytes and ASCII, which is the common case."""
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+
+
 class Packet:
     """Hold one encoded packet.
 
@@ -47,8 +63,7 @@ class Packet:
     def __init__(self, wire: Data, compress: bool = True) -> None:
         self.wire = wire
         self.compress = compress
-        # `isascii` is O(1) and ASCII the common case; other text is measured in UTF-8 as it will be sent.
-        self.n_bytes = len(wire) if isinstance(wire, bytes) or wire.isascii() else len(wire.encode())
+        self.n_bytes = size_of(wire)
 
     def text(self) -> str:
         """Return the form used inside a long-polling payload."""
@@ -67,7 +82,11 @@ PROBE_ANSWER = Packet("3probe")
 
 
 def message(data: Data, compress: bool = True) -> Packet:
-    """Make a message packet of text or bytes."""
+    """Make a message packet of text or bytes.
+
+    A text that holds U+001E arrives as several packets where the client polls, since that character separates them and
+    the protocol has no escape for it; JSON never holds one.
+    """
     return Packet("4" + data if isinstance(data, str) else data, compress)
 
 

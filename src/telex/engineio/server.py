@@ -40,7 +40,10 @@ RETRY_AFTER = 5
 
 
 class WebSocketAdmission:
-    """Let in a WebSocket that passed all checks: `headers` go into the 101 answer, then `start` takes the channel."""
+    """Let in a WebSocket that passed all checks: `headers` go into the 101 answer, then `start` takes the channel.
+
+    A new session's place is kept free meanwhile. **Next**: `start`, or `cancel` when the WebSocket does not come about.
+    """
 
     def __init__(self, engine: Engine, request: Request, session: Session | None) -> None:
         self._engine = engine
@@ -48,10 +51,17 @@ class WebSocketAdmission:
         self._session = session
         self._sid = secrets.token_urlsafe(SID_BYTES)
         self.headers = [] if session else engine.cookie_headers(self._sid, request)
+        if session is None:
+            engine.admissions.add(self)
 
     def start(self, channel: Channel) -> WebSocketTransport:
         """Begin a session on the channel, or the upgrade of the one that the request names."""
+        self.cancel()
         return self._engine.start_websocket(channel, self._request, self._sid, self._session)
+
+    def cancel(self) -> None:
+        """Give the place back. Idempotent."""
+        self._engine.admissions.discard(self)
 
 
 class Engine:
@@ -77,8 +87,9 @@ class Engine:
         if unknown or not transports:
             raise ValueError(f"transports must be some of {', '.join(UPGRADES)}, not {list(transports)}")
         self.sessions: dict[str, Session] = {}
+        self.admissions: set[WebSocketAdmission] = set()
         self._on_session = on_session
-        self._limits = limits
+        self.limits = limits
         self._transports = tuple(transports)
         self._allow_upgrades = allow_upgrades
         self._cors = cors or Cors()
@@ -86,7 +97,8 @@ class Engine:
         self._compression_threshold = compression_threshold
         self._allow_request = allow_request
         self._max_sessions = max_sessions
-        self._ended: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the sessions'
+        self._ended: asyncio.Event | None = None  # set when the last session ends, while somebody waits for that
 
     # Requests.
 
@@ -108,9 +120,7 @@ class Engine:
             return refusal.websocket_response()
         if "sid" in request.query:
             return WebSocketAdmission(self, request, self.sessions[request.query["sid"]])
-        if len(self.sessions) >= self._max_sessions:
-            return self._full()
-        return WebSocketAdmission(self, request, None)
+        return self._full() or WebSocketAdmission(self, request, None)
 
     async def _answer(self, request: Request, body: Body) -> Response:
         refusal = await self._check(request, is_upgrade=False)
@@ -121,9 +131,10 @@ class Engine:
             if not isinstance(current, PollingTransport):
                 return Refusal(RefusalKind.BAD_REQUEST, "the session has left polling").response()
             return await current.handle(request, body)
-        if len(self.sessions) >= self._max_sessions:
-            return self._full()
-        transport = PollingTransport(self._limits)
+        full = self._full()
+        if full is not None:
+            return full
+        transport = PollingTransport(self.limits)
         sid = secrets.token_urlsafe(SID_BYTES)
         self._open(self._make_session(sid, transport), request)
         response = await transport.handle(request, body)
@@ -131,7 +142,7 @@ class Engine:
         return response
 
     async def _check(self, request: Request, *, is_upgrade: bool) -> Refusal | None:
-        """Find what is wrong with a request, in the original's order; `None` if nothing is."""
+        """Find what is wrong with a request; `None` if nothing is. What costs least is looked at first."""
         refusal = self._check_form(request, is_upgrade) or self._check_session(request, is_upgrade)
         if refusal is None and "sid" not in request.query:
             refusal = await self._check_handshake(request)
@@ -158,14 +169,12 @@ class Engine:
         if "sid" not in request.query:
             if request.method != "GET":
                 return Refusal(RefusalKind.BAD_HANDSHAKE_METHOD, f"a handshake with method {request.method[:20]!r}")
-            if request.query["transport"] == "websocket" and not is_upgrade:
-                return Refusal(RefusalKind.BAD_REQUEST, "the websocket transport without a WebSocket upgrade request")
-            return None
-        session = self.sessions.get(request.query["sid"])
-        if session is None:
+        elif request.query["sid"] not in self.sessions:
             hint = "unknown session: it has ended, or lives in another process (several need sticky sessions)"
             return Refusal(RefusalKind.UNKNOWN_SID, hint)
-        if not is_upgrade and request.query["transport"] != "polling":
+        elif is_upgrade and not self._allow_upgrades:
+            return Refusal(RefusalKind.BAD_REQUEST, "an upgrade, but upgrades are switched off (allow_upgrades)")
+        if request.query["transport"] == "websocket" and not is_upgrade:
             return Refusal(RefusalKind.BAD_REQUEST, "the websocket transport without a WebSocket upgrade request")
         return None
 
@@ -173,16 +182,24 @@ class Engine:
         if request.query.get("EIO") != "4":
             hint = f"protocol version {request.query.get('EIO', '')[:10]!r}: the client is not a Socket.IO 3 or 4 one"
             return Refusal(RefusalKind.UNSUPPORTED_PROTOCOL_VERSION, hint)
+        if "j" in request.query:
+            return Refusal(RefusalKind.BAD_REQUEST, "JSONP polling is not offered: only browsers before 2012 need it")
         if self._allow_request is None:
             return None
-        verdict = self._allow_request(request)
-        if inspect.isawaitable(verdict):
-            verdict = await verdict
+        try:
+            verdict = self._allow_request(request)
+            if inspect.isawaitable(verdict):
+                verdict = await verdict
+        except Exception:
+            logger.exception("allow_request failed")
+            return Refusal(RefusalKind.BAD_REQUEST, "allow_request failed")
         if verdict is None or verdict is True:
             return None
         return Refusal(RefusalKind.FORBIDDEN, "allow_request refused", verdict if isinstance(verdict, str) else None)
 
-    def _full(self) -> Response:
+    def _full(self) -> Response | None:
+        if len(self.sessions) + len(self.admissions) < self._max_sessions:
+            return None
         logger.warning("refused a handshake: %d sessions are open (Limits.max_sessions)", len(self.sessions))
         return Response(503, [("retry-after", str(RETRY_AFTER)), ("content-type", "text/plain")], b"Too many sessions")
 
@@ -193,19 +210,23 @@ class Engine:
     ) -> WebSocketTransport:
         """Begin a session on a channel, or the upgrade of `session`."""
         if session is not None:
-            candidate = WebSocketTransport(channel, self._limits)
+            candidate = WebSocketTransport(channel, self.limits)
             candidate.session = session
             if not session.add_candidate(candidate):
                 candidate.discard()
             return candidate
-        transport = WebSocketTransport(channel, self._limits)
+        transport = WebSocketTransport(channel, self.limits)
         self._open(self._make_session(sid, transport), request)
         return transport
 
     def _make_session(self, sid: str, transport: PollingTransport | WebSocketTransport) -> Session:
-        deadlines = deadlines_of(asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
         transport.session = Session(
-            sid, transport, limits=self._limits, deadlines=deadlines, finished=self._session_finished
+            sid,
+            transport,
+            limits=self.limits,
+            deadlines=deadlines_of(self._loop),
+            finished=self._session_finished,
         )
         return transport.session
 
@@ -213,8 +234,12 @@ class Engine:
         offered = UPGRADES[session.transport.name] if self._allow_upgrades else ()
         upgrades = [name for name in offered if name in self._transports]
         self.sessions[session.sid] = session
-        session.send([open_packet(session.sid, upgrades, self._limits)])
-        session.sink = self._on_session(session, request)
+        session.send([open_packet(session.sid, upgrades, self.limits)])
+        try:
+            session.sink = self._on_session(session, request)
+        except BaseException:
+            session.abort()
+            raise
 
     def cookie_headers(self, sid: str, request: Request) -> list[tuple[str, str]]:
         """Return the headers that a handshake's answer carries besides its own."""
@@ -224,22 +249,27 @@ class Engine:
         del self.sessions[session.sid]
         if not self.sessions and self._ended is not None:
             self._ended.set()
+            self._ended = None
 
     async def close(self) -> None:
         """Close every session, and wait until what they still had to say has left.
 
         Sessions that do not end within `Limits.close_timeout` are cut.
+        Raises `RuntimeError` on another event loop than that of the sessions: nothing could wake them there.
         """
-        self._ended = asyncio.Event()
+        if not self.sessions:
+            return
+        if self._loop is not asyncio.get_running_loop():
+            raise RuntimeError("sessions are closed on the event loop that serves them")
+        ended = self._ended = self._ended or asyncio.Event()
         for session in list(self.sessions.values()):
             session.close()
-        if self.sessions:
-            try:
-                async with asyncio.timeout(self._limits.close_timeout):
-                    await self._ended.wait()
-            except TimeoutError:
-                for session in list(self.sessions.values()):
-                    session.abort()
+        try:
+            async with asyncio.timeout(self.limits.close_timeout):
+                await ended.wait()
+        except TimeoutError:
+            for session in list(self.sessions.values()):
+                session.abort()
 
 
 def is_header_text(text: str) -> bool:

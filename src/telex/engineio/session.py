@@ -5,7 +5,8 @@ happens is told to the `SessionSink` that the floor above handed down.
 
 Theory of operation. A session has one transport at a time. While a long-polling session upgrades, a second transport,
 the *candidate*, is probed beside it; when the client says "upgrade" on the candidate, that becomes the transport and
-the old one is discarded, so order is kept. Packets that the transport cannot take now wait in the session's buffer,
+the old one is discarded, so order is kept. A client whose probe was answered no longer polls, so the upgrade goes on
+even while the session closes. Packets that the transport cannot take now wait in the session's buffer,
 which is bounded. The states and what moves between them stand in `TRANSITIONS`; anything else a peer sends is an
 `EnginePacketError` and ends the session with `parse error`.
 
@@ -15,6 +16,7 @@ Source: Engine.IO protocol v4, "Heartbeat" and "Upgrade".
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Protocol
 
@@ -22,7 +24,7 @@ from ..errors import EnginePacketError
 from ..limits import Limits, Quota
 from ..streams.deadlines import Deadline, Deadlines
 from ..types import Data
-from .packets import CLOSE, NOOP, PING, PROBE_ANSWER, Packet, PacketType
+from .packets import PING, PROBE_ANSWER, Packet, PacketType
 
 __all__ = ["NOOP_INTERVAL", "CloseReason", "Session", "SessionSink", "State", "Transport"]
 
@@ -40,7 +42,12 @@ class State(Enum):
     PROBING = auto()  # a candidate is connected and has not spoken
     PROBED = auto()  # the candidate was answered "3probe" and may say "5"
     CLOSING = auto()  # closed for the floor above; the last packets are on their way
+    CLOSING_PROBED = auto()  # the same, and the candidate may still say "5" and be given them
     CLOSED = auto()
+
+
+OPEN_STATES = frozenset({State.OPEN, State.PROBING, State.PROBED})
+CLOSING_STATES = frozenset({State.CLOSING, State.CLOSING_PROBED})
 
 
 class Move(Enum):
@@ -61,9 +68,20 @@ TRANSITIONS: dict[tuple[State, Move], State] = {
     (State.PROBED, Move.CANDIDATE_LOST): State.OPEN,
     (State.PROBED, Move.UPGRADE): State.OPEN,
     (State.OPEN, Move.CLOSE): State.CLOSING,
+    (State.PROBED, Move.CLOSE): State.CLOSING_PROBED,
+    (State.CLOSING_PROBED, Move.CANDIDATE_LOST): State.CLOSING,
+    (State.CLOSING_PROBED, Move.UPGRADE): State.CLOSING,
     (State.OPEN, Move.END): State.CLOSED,
     (State.CLOSING, Move.END): State.CLOSED,
 }
+
+
+class Beat(Enum):
+    """Name what the heartbeat's deadline stands for."""
+
+    RESTING = auto()  # the next ping
+    AWAITING = auto()  # the end, if no pong comes
+    EXTENDED = auto()  # the same, put off once because the client said something else meanwhile
 
 
 class CloseReason(StrEnum):
@@ -99,12 +117,16 @@ class Transport(Protocol):
         """Take packets, in order."""
         ...
 
+    def release(self) -> None:
+        """Let go of a request that waits for packets, with a "noop"."""
+        ...
+
     def close(self) -> None:
-        """End politely: what was handed over still leaves."""
+        """End politely: what was handed over still leaves, then the peer is told. May be called again."""
         ...
 
     def discard(self) -> None:
-        """End at once: the session goes on elsewhere, or is lost."""
+        """End at once: the session goes on elsewhere, or is over."""
         ...
 
     def pause_reading(self) -> None:
@@ -132,6 +154,21 @@ class SessionSink(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Probe:
+    """Hold a candidate, and what must not outlive its probe."""
+
+    candidate: Transport
+    alarm: Deadline
+    release_alarm: Deadline | None = None  # of a poll that holds up the upgrade
+
+    def cancel_alarms(self) -> None:
+        """Let nothing happen any more."""
+        self.alarm.cancel()
+        if self.release_alarm is not None:
+            self.release_alarm.cancel()
+
+
 class Session:
     """Drive one session.
 
@@ -139,21 +176,20 @@ class Session:
     """
 
     __slots__ = (
-        "_alarm",
+        "_beat",
         "_buffer",
         "_buffer_bytes",
-        "_candidate",
+        "_close_alarm",
         "_control",
         "_deadlines",
         "_finished",
         "_heartbeat",
-        "_is_awaiting_pong",
-        "_is_congested",
+        "_is_paused",
         "_limits",
+        "_probe",
         "_sent_bytes",
         "_slow_alarm",
         "_slow_bytes",
-        "is_upgraded",
         "sid",
         "sink",
         "state",
@@ -172,20 +208,19 @@ class Session:
         self.sid = sid
         self.transport = transport
         self.state = State.OPEN
-        self.is_upgraded = False
         self.sink: SessionSink | None = None
         self._limits = limits
         self._deadlines = deadlines
         self._finished = finished
         self._buffer: list[Packet] = []
         self._buffer_bytes = 0
-        self._candidate: Transport | None = None
-        self._alarm: Deadline | None = None  # of the upgrade, later of the close
-        self._is_awaiting_pong = False
+        self._probe: Probe | None = None
+        self._close_alarm: Deadline | None = None
+        self._is_paused = False
+        self._beat = Beat.RESTING
         self._heartbeat: Deadline = deadlines.at(deadlines.now() + limits.ping_interval, self._heartbeat_due)
         self._control: Quota | None = None  # made at the first heartbeat packet that nobody asked for
-        self._is_congested = False
-        self._slow_alarm: Deadline | None = None
+        self._slow_alarm: Deadline | None = None  # set while the peer has no room
         self._sent_bytes = 0  # all that was ever sent
         self._slow_bytes = 0  # how much of it the peer had taken when it was last looked at
 
@@ -199,7 +234,7 @@ class Session:
     @property
     def is_open(self) -> bool:
         """Whether messages may be sent and are received."""
-        return self.state not in (State.CLOSING, State.CLOSED)
+        return self.state in OPEN_STATES
 
     @property
     def is_writable(self) -> bool:
@@ -214,36 +249,29 @@ class Session:
     def send(self, packets: Sequence[Packet]) -> None:
         """Send packets that belong together, in order and with nothing between them.
 
-        **Limits**: a peer for which more than `send_buffer_max` would wait is closed with `slow consumer`. One
-        message larger than the bound is let through when nothing else waits: it is the program's own choice.
+        **Limits**: a peer that has no room, and for which more than `send_buffer_max` would wait, is closed with `slow
+        consumer`. A peer that keeps up is sent a message of any size: that is the program's own choice.
         After the end packets are dropped.
         """
         if not self.is_open:
             return
         n_bytes = sum(packet.n_bytes for packet in packets)
-        waiting = self.buffered_bytes
-        if waiting and waiting + n_bytes > self._limits.send_buffer_max:
+        if not self.has_room and self.buffered_bytes + n_bytes > self._limits.send_buffer_max:
             self._abandon(CloseReason.SLOW_CONSUMER)
-            return
-        self._buffer.extend(packets)
-        self._buffer_bytes += n_bytes
-        self._sent_bytes += n_bytes
-        self.flush()
-        if not self._is_congested and not self.has_room:
-            self._is_congested = True
-            self._slow_bytes = self._sent_bytes - self.buffered_bytes
-            self._slow_alarm = self._after(self._limits.slow_consumer_timeout, self._slow_due)
+        else:
+            self._push(packets, n_bytes)
 
     def close(self) -> None:
         """End the session: what was sent before still leaves, then the peer is told."""
         if not self.is_open:
             return
-        self._drop_candidate()
+        if self.state is State.PROBING:
+            self._drop_candidate()
         self._move(Move.CLOSE)
-        self._buffer.append(CLOSE)
         self._heartbeat.cancel()
         linger = POLL_LINGER if self.transport.name == "polling" else self._limits.close_timeout
-        self._alarm = self._after(linger, self.abort)
+        self._close_alarm = self._after(linger, self.abort)
+        self.transport.resume_reading()  # what still comes is dropped
         self._tell_closed(CloseReason.FORCED_CLOSE)
         self.flush()
 
@@ -253,10 +281,13 @@ class Session:
 
     def pause_reading(self) -> None:
         """Let the peer wait: the floor above has enough to do."""
-        self.transport.pause_reading()
+        if self.is_open:
+            self._is_paused = True
+            self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Take from the peer again."""
+        self._is_paused = False
         self.transport.resume_reading()
 
     # What a transport does.
@@ -265,14 +296,10 @@ class Session:
         """Hand waiting packets to the transport; a transport calls it whenever it becomes writable."""
         if self._buffer and self.transport.is_writable:
             packets, self._buffer, self._buffer_bytes = self._buffer, [], 0
-            if packets[-1] is CLOSE and self.transport.name != "polling":
-                packets.pop()  # a WebSocket says it with a Close frame
-            if packets:
-                self.transport.send(packets)
-        if self.state is State.CLOSING and not self._buffer:
+            self.transport.send(packets)
+        if self.state in CLOSING_STATES and not self._buffer:
             self.transport.close()
-        elif self._is_congested and self.has_room:
-            self._is_congested = False
+        elif self._slow_alarm is not None and self.has_room:
             self._cancel_slow_alarm()
             if self.sink is not None and self.is_open:
                 self.sink.writing_resumed()
@@ -282,18 +309,22 @@ class Session:
 
         Raises `EnginePacketError` for a packet that this state does not allow; the transport then calls `fail`.
         """
-        if transport is self._candidate:
-            self._receive_on_candidate(transport, kind, data)
-        elif transport is not self.transport or not self.is_open:
+        if self._probe is not None and transport is self._probe.candidate:
+            self._receive_on_candidate(self._probe, kind, data)
+            return
+        if transport is not self.transport or not self.is_open:
             return  # what a discarded transport, or a closed session, still says is nobody's
-        elif kind is PacketType.MESSAGE:
+        if self._beat is Beat.AWAITING and kind is not PacketType.PONG:
+            # A client that is heard is alive: its pong may stand behind a large message.
+            self._beat = Beat.EXTENDED
+            self._heartbeat.move(self._deadlines.now() + self._limits.ping_timeout)
+        if kind is PacketType.MESSAGE:
             if self.sink is not None:
                 self.sink.message_received(data)
         elif kind is PacketType.PONG:
             self._receive_pong()
         elif kind is PacketType.CLOSE:
-            if self.transport.is_writable:
-                self.transport.send([NOOP])  # the client leaves: its parked poll ends without a "close" of ours
+            self.transport.release()  # the client leaves: its parked poll ends without a "close" of ours
             self._abandon(CloseReason.TRANSPORT_CLOSE)
         elif kind is PacketType.PING:
             # Protocol v4: the server pings. The original calls this an "invalid heartbeat direction".
@@ -303,72 +334,68 @@ class Session:
 
     def fail(self, transport: Transport, reason: CloseReason) -> None:
         """End what depends on a transport that has ended or failed: the session, or only a candidate's probe."""
-        if transport is self._candidate:
+        if self._probe is not None and transport is self._probe.candidate:
             self._drop_candidate()
         elif transport is self.transport:
             self._abandon(reason)
 
     def add_candidate(self, transport: Transport) -> bool:
         """Start the probe of a second transport; `False` when this session cannot upgrade now (close it then)."""
-        if (self.state, Move.CANDIDATE) not in TRANSITIONS or self.is_upgraded or self.transport.name != "polling":
+        if (self.state, Move.CANDIDATE) not in TRANSITIONS or self.transport.name != "polling":
             return False
         self._move(Move.CANDIDATE)
-        self._candidate = transport
-        self._alarm = self._after(self._limits.upgrade_timeout, self._drop_candidate)
+        self._probe = Probe(transport, self._after(self._limits.upgrade_timeout, self._drop_candidate))
         return True
 
     # The upgrade.
 
-    def _receive_on_candidate(self, candidate: Transport, kind: PacketType, data: Data) -> None:
-        if kind is PacketType.PING and data == "probe" and self.state is State.PROBING:
+    def _receive_on_candidate(self, probe: Probe, kind: PacketType, data: Data) -> None:
+        if self.state is State.PROBING and kind is PacketType.PING and data == "probe":
             self._move(Move.PROBE)
-            candidate.send([PROBE_ANSWER])
-            self._after(NOOP_INTERVAL, self._release_poll)
-        elif kind is PacketType.UPGRADE and self.state is State.PROBED:
-            self._upgrade(candidate)
+            probe.candidate.send([PROBE_ANSWER])
+            probe.release_alarm = self._after(NOOP_INTERVAL, lambda: self._release_poll(probe))
+        elif self.state is not State.PROBING and kind is PacketType.UPGRADE:
+            self._upgrade(probe)
         else:
             self._drop_candidate()
 
-    def _release_poll(self) -> None:
+    def _release_poll(self, probe: Probe) -> None:
         # The client waits for its poll to end before it says "5"; packets in the buffer would have ended it.
-        if self.state is State.PROBED:
-            if self.transport.is_writable:
-                self.transport.send([NOOP])
-            self._after(NOOP_INTERVAL, self._release_poll)
+        self.transport.release()
+        probe.release_alarm = self._after(NOOP_INTERVAL, lambda: self._release_poll(probe))
 
-    def _upgrade(self, candidate: Transport) -> None:
+    def _upgrade(self, probe: Probe) -> None:
         self._move(Move.UPGRADE)
-        self._cancel_alarm()
-        old, self.transport, self._candidate = self.transport, candidate, None
-        self.is_upgraded = True
-        if old.is_writable:
-            old.send([NOOP])  # a poll still parked must end, and must not swallow a message
+        probe.cancel_alarms()
+        old, self.transport, self._probe = self.transport, probe.candidate, None
+        old.release()  # a poll still parked must end, and must not swallow a message
         old.discard()
+        if self._is_paused:
+            self.transport.pause_reading()
+        if self._close_alarm is not None:
+            self._close_alarm.move(self._deadlines.now() + self._limits.close_timeout)
         self.flush()
 
     def _drop_candidate(self) -> None:
-        if self._candidate is None:
-            return
-        candidate, self._candidate = self._candidate, None
-        self._cancel_alarm()
-        self._move(Move.CANDIDATE_LOST)
-        candidate.close()
+        probe, self._probe = self._probe, None
+        if probe is not None:
+            probe.cancel_alarms()
+            self._move(Move.CANDIDATE_LOST)
+            probe.candidate.close()
 
     # The heartbeat.
 
     def _heartbeat_due(self) -> None:
-        if self._is_awaiting_pong:
+        if self._beat is not Beat.RESTING:
             self._abandon(CloseReason.PING_TIMEOUT)
             return
-        self._is_awaiting_pong = True
+        self._beat = Beat.AWAITING
         self._heartbeat = self._after(self._limits.ping_timeout, self._heartbeat_due)
-        self._buffer.append(PING)
-        self._buffer_bytes += PING.n_bytes
-        self.flush()
+        self._push([PING], PING.n_bytes)
 
     def _receive_pong(self) -> None:
-        if self._is_awaiting_pong:
-            self._is_awaiting_pong = False
+        if self._beat is not Beat.RESTING:
+            self._beat = Beat.RESTING
             self._heartbeat.move(self._deadlines.now() + self._limits.ping_interval)
             return
         # A pong that nobody asked for is harmless, a flood of them is not.
@@ -393,14 +420,13 @@ class Session:
         if self.state is State.CLOSED:
             return
         self._drop_candidate()
-        self._cancel_alarm()
         self._cancel_slow_alarm()
         self._heartbeat.cancel()
+        if self._close_alarm is not None:
+            self._close_alarm.cancel()
         was_open = self.is_open
         self._move(Move.END)
         self._buffer, self._buffer_bytes = [], 0
-        if self.transport.name == "polling" and self.transport.is_writable:
-            self.transport.send([CLOSE])
         self.transport.discard()
         if was_open:
             self._tell_closed(reason)
@@ -412,16 +438,20 @@ class Session:
 
     # Small parts.
 
+    def _push(self, packets: Sequence[Packet], n_bytes: int) -> None:
+        self._buffer.extend(packets)
+        self._buffer_bytes += n_bytes
+        self._sent_bytes += n_bytes
+        self.flush()
+        if self._slow_alarm is None and not self.has_room:
+            self._slow_bytes = self._sent_bytes - self.buffered_bytes
+            self._slow_alarm = self._after(self._limits.slow_consumer_timeout, self._slow_due)
+
     def _move(self, move: Move) -> None:
         self.state = TRANSITIONS[self.state, move]
 
     def _after(self, delay: float, callback: Callable[[], None]) -> Deadline:
         return self._deadlines.at(self._deadlines.now() + delay, callback)
-
-    def _cancel_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
 
     def _cancel_slow_alarm(self) -> None:
         if self._slow_alarm is not None:

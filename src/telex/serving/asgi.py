@@ -7,6 +7,11 @@ Which requests are ours: standing alone or wrapped around another application, t
 in a framework, those to the mount point itself, or to `path` below it. Whatever the server's root path is (ASGI
 `root_path`), it is left aside.
 
+What ASGI cannot say. Nothing cuts a connection whose peer does not read: the Close frame waits behind what was sent
+before, and after `Limits.close_timeout` the call ends and the rest is the ASGI server's affair. Nobody tells how much
+of *one* message has left, so a slow peer in the middle of a large one looks like one that takes nothing. Nobody tells
+whether a WebSocket connection was lost in order or with a reset.
+
 Source: ASGI 3.0, "HTTP & WebSocket ASGI Message Format" 2.5 and the "Websocket Denial Response" extension.
 """
 
@@ -19,9 +24,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ..engineio import PeerGone, Request, Response, WebSocketTransport
+from ..engineio import Engine, PeerGone, Request, Response, WebSocketTransport
+from ..engineio.packets import size_of
 from ..limits import Limits
 from ..socketio import Server as SocketServer
+from ..streams.fairness import FRAMES_PER_TURN
 from ..types import Data, Headers
 
 __all__ = ["App", "Server", "servers_in_use"]
@@ -32,9 +39,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-CLEAN_CODES = (1000, 1001, 1005, 1006)  # a connection that just went away is "transport close", as in the original
-GOING_AWAY = 1001
+VIOLATION_CODES = (1002, 1007, 1009)
+"""With these a server's codec ends a connection whose peer broke the rules. A connection that just went away is
+"transport close", as in the original."""
+
 PIECE_BYTES = 64 * 1024
+"""How much of an answer is handed over at once; servers let the next piece wait until the client has room."""
 
 servers_in_use: weakref.WeakSet[Server] = weakref.WeakSet()
 """Servers that have been asked anything in this process; `telex run` closes them before it waits for their polls."""
@@ -60,20 +70,20 @@ class Server(SocketServer):
         kind = scope["type"]
         if kind == "lifespan":
             await self._serve_lifespan(scope, receive, send, other)
-        elif kind in ("http", "websocket") and self._is_ours(scope):
-            await (self._serve_http if kind == "http" else self._serve_websocket)(scope, receive, send)
+        elif kind in ("http", "websocket") and self._is_ours(scope, is_alone=other is None):
+            await (serve_http if kind == "http" else serve_websocket)(self.engine, scope, receive, send)
         elif other is not None:
             await other(scope, receive, send)
         elif kind in ("http", "websocket"):
-            await respond(scope, receive, send, self._wrong_path(scope))
+            await respond(scope, send, self._wrong_path(scope))
         else:
             raise ValueError(f"an ASGI scope of type {kind!r} is not known")
 
-    def _is_ours(self, scope: Scope) -> bool:
+    def _is_ours(self, scope: Scope, *, is_alone: bool) -> bool:
         root: str = scope.get("root_path", "").rstrip("/")
         path: str = scope["path"]
         local = path.removeprefix(root).rstrip("/")
-        is_mount_point = bool(root) and path.startswith(root) and local == ""
+        is_mount_point = is_alone and root != "" and path.startswith(root) and local == ""
         return is_mount_point or local == self.path.rstrip("/")
 
     def _wrong_path(self, scope: Scope) -> Response:
@@ -82,35 +92,53 @@ class Server(SocketServer):
         return Response(404, [("content-type", "text/plain; charset=utf-8")], text.encode())
 
     async def _serve_lifespan(self, scope: Scope, receive: Receive, send: Send, other: App | None) -> None:
-        if other is not None:
-            try:
-                await other(scope, receive, send)
-            finally:
-                await self.close()
-            return
-        while True:
+        async def receive_and_close() -> Message:
             message = await receive()
-            if message["type"] == "lifespan.startup":
-                await send({"type": "lifespan.startup.complete"})
-            else:
-                await self.close()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
+            if message["type"] == "lifespan.shutdown":
+                await self.close()  # while what the application opened at its start is still there
+            return message
 
-    async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(PeerGone):
-            response = await self.engine.handle(make_request(scope), HttpBody(receive))
-            await respond(scope, receive, send, response)
-
-    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()  # "websocket.connect"
-        admission = await self.engine.admit_websocket(make_request(scope))
-        if isinstance(admission, Response):
-            await respond(scope, receive, send, admission)
+        if other is not None:
+            await other(scope, receive_and_close, send)
             return
+        await receive_and_close()
+        await send({"type": "lifespan.startup.complete"})
+        await receive_and_close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def serve_http(engine: Engine, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one long-polling request."""
+    try:
+        response = await engine.handle(make_request(scope), HttpBody(receive))
+    except PeerGone:
+        return
+    try:
+        await respond(scope, send, response)
+    except BaseException as error:
+        if response.delivery is not None:
+            response.delivery.lost()
+        if not isinstance(error, OSError):  # which says that the client has left
+            raise
+
+
+async def serve_websocket(engine: Engine, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one WebSocket connection, from its opening handshake to its end."""
+    await receive()  # "websocket.connect"
+    admission = await engine.admit_websocket(make_request(scope))
+    if isinstance(admission, Response):
+        with contextlib.suppress(OSError):  # the client has left
+            await respond(scope, send, admission)
+        return
+    try:
         await send({"type": "websocket.accept", "headers": encode_headers(admission.headers)})
-        channel = WebSocketChannel(receive, send, self.limits)
-        await channel.serve(admission.start(channel))
+    except BaseException as error:
+        admission.cancel()
+        if not isinstance(error, OSError):
+            raise
+        return
+    channel = WebSocketChannel(receive, send, engine.limits)
+    await channel.serve(admission.start(channel))
 
 
 class HttpBody:
@@ -141,7 +169,8 @@ class WebSocketChannel:
     """Carry messages over an ASGI WebSocket connection.
 
     What is sent waits in a queue while the server's own `send` waits for room, so `buffered_bytes` tells how far the
-    peer lags; the task that empties the queue lives only while there is something in it.
+    peer lags; the task that empties the queue lives only while there is something in it. Once a Close frame is asked
+    for, the peer and the server have `Limits.close_timeout` to end the connection.
     """
 
     def __init__(self, receive: Receive, send: Send, limits: Limits) -> None:
@@ -149,12 +178,13 @@ class WebSocketChannel:
         self._send = send
         self._limits = limits
         self._transport: WebSocketTransport | None = None
-        self._queue: deque[Data] = deque()
-        self._close_code: int | None = None
+        self._queue: deque[tuple[Message, int]] = deque()  # with the bytes that each weighs
         self._writer: asyncio.Task[None] | None = None
         self._reading = asyncio.Event()
         self._reading.set()
-        self._was_full = False
+        self._is_full = False  # until the transport hears that there is room again
+        self._is_closing = False  # nothing more may be sent
+        self._timeout: asyncio.Timeout | None = None  # while `serve` runs: none until the closing begins
         self.buffered_bytes = 0
 
     async def serve(self, transport: WebSocketTransport) -> None:
@@ -162,74 +192,97 @@ class WebSocketChannel:
         self._transport = transport
         is_clean = False
         try:
-            while True:
+            async with asyncio.timeout(None) as self._timeout:
+                self._limit()
+                is_clean = await self._read(transport)
+        except TimeoutError:
+            pass  # the ASGI server ends the connection
+        finally:
+            self._timeout = None
+            self._is_closing = True
+            transport.channel_closed(is_clean=is_clean)
+            self._drop()
+
+    async def _read(self, transport: WebSocketTransport) -> bool:
+        """Read to the end; return whether it came without a violation."""
+        while True:
+            for _ in range(FRAMES_PER_TURN):
                 message = await self._receive()
                 if message["type"] == "websocket.disconnect":
-                    is_clean = message.get("code", 1005) in CLEAN_CODES
-                    break
+                    return message.get("code") not in VIOLATION_CODES
                 text = message.get("text")
                 transport.message_received(message["bytes"] if text is None else text)
-                if not self._reading.is_set():
-                    await self._reading.wait()
-        finally:
-            transport.channel_closed(is_clean=is_clean)
-            self._queue.clear()
-            if self._writer is not None:
-                self._writer.cancel()
+                await self._reading.wait()
+            await asyncio.sleep(0)  # what a server has at hand it gives without a pause
 
     def send(self, message: Data, compress: bool) -> None:
         """Send one message; ASGI has no word for compression, so `compress` is the server's affair."""
-        if self._close_code is None:
-            self._queue.append(message)
-            self.buffered_bytes += len(message)
-            self._write()
+        if not self._is_closing:
+            kind = "bytes" if isinstance(message, bytes) else "text"
+            self._put({"type": "websocket.send", kind: message}, size_of(message))
 
     def close(self, code: int, reason: str = "") -> None:
         """Send what waits, then the Close frame."""
-        if self._close_code is None:
-            self._close_code = code
-            self._reading.set()
-            self._write()
+        if not self._is_closing:
+            self._begin_closing()
+            self._put({"type": "websocket.close", "code": code, "reason": reason}, 0)
 
     def abort(self, code: int) -> None:
-        """Send the Close frame at once."""
-        self._queue.clear()
-        self.buffered_bytes = 0
-        self.close(code)
+        """Send the Close frame now; what waits is lost."""
+        if self._queue or not self._is_closing:  # else it has left, or is leaving
+            self._drop()
+            self._begin_closing()
+            self._put({"type": "websocket.close", "code": code, "reason": ""}, 0)
 
     def pause_reading(self) -> None:
         """Take nothing more from the peer until `resume_reading`."""
-        if self._close_code is None:
+        if not self._is_closing:
             self._reading.clear()
 
     def resume_reading(self) -> None:
         """Take from the peer again."""
         self._reading.set()
 
-    def _write(self) -> None:
+    def _begin_closing(self) -> None:
+        self._is_closing = True
+        self._reading.set()  # what still comes is dropped, but the end must be heard
+        self._limit()
+
+    def _limit(self) -> None:
+        if self._is_closing and self._timeout is not None and self._timeout.when() is None:
+            self._timeout.reschedule(asyncio.get_running_loop().time() + self._limits.close_timeout)
+
+    def _put(self, message: Message, n_bytes: int) -> None:
+        self._queue.append((message, n_bytes))
+        self.buffered_bytes += n_bytes
+        self._is_full = self._is_full or self.buffered_bytes > self._limits.send_buffer_high
         if self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
         try:
             while self._queue:
-                message = self._queue.popleft()
-                kind = "bytes" if isinstance(message, bytes) else "text"
-                await self._send({"type": "websocket.send", kind: message})
-                self.buffered_bytes = max(self.buffered_bytes - len(message), 0)
+                message, n_bytes = self._queue.popleft()
+                await self._send(message)
+                self.buffered_bytes -= n_bytes
                 self._tell_room()
-            if self._close_code is not None:
-                await self._send({"type": "websocket.close", "code": self._close_code})
-        except OSError:  # the peer is gone: `receive` says so too
-            self._queue.clear()
-        finally:
-            self._writer = None
+        except Exception:  # servers differ in what they raise when the peer is gone; `receive` then says so too
+            self._begin_closing()
+            self._drop()
+        self._writer = None
+
+    def _drop(self) -> None:
+        """Let go of what waits and of what is being sent."""
+        self._queue.clear()
+        self.buffered_bytes = 0
+        writer, self._writer = self._writer, None
+        if writer is not None and writer is not asyncio.current_task():
+            writer.cancel()
 
     def _tell_room(self) -> None:
-        is_full = self.buffered_bytes > self._limits.send_buffer_high
-        if self._was_full and not is_full and self._transport is not None:
+        if self._is_full and self._transport is not None and self.buffered_bytes <= self._limits.send_buffer_high:
+            self._is_full = False
             self._transport.writing_resumed()
-        self._was_full = is_full
 
 
 def make_request(scope: Scope) -> Request:
@@ -250,14 +303,20 @@ def encode_headers(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
-async def respond(scope: Scope, receive: Receive, send: Send, response: Response) -> None:
+async def respond(scope: Scope, send: Send, response: Response) -> None:
     """Answer a request, or refuse a WebSocket connection, with an HTTP response."""
     prefix = scope["type"]
+    body = response.body
     if prefix == "websocket":
         if "websocket.http.response" not in (scope.get("extensions") or {}):
-            await send({"type": "websocket.close", "code": 1008, "reason": response.body.decode()[:120]})
+            await send({"type": "websocket.close", "code": 1008, "reason": body.decode()[:120]})
             return
         prefix = "websocket.http"
-    headers = [*response.headers, ("content-length", str(len(response.body)))]
-    await send({"type": f"{prefix}.response.start", "status": response.status, "headers": encode_headers(headers)})
-    await send({"type": f"{prefix}.response.body", "body": response.body})
+    headers = encode_headers([*response.headers, ("content-length", str(len(body)))])
+    await send({"type": f"{prefix}.response.start", "status": response.status, "headers": headers})
+    for start in range(0, len(body) or 1, PIECE_BYTES):
+        n_left = max(len(body) - start - PIECE_BYTES, 0)
+        if response.delivery is not None:
+            response.delivery.leaving(n_left, len(body))
+        piece = body[start : start + PIECE_BYTES]
+        await send({"type": f"{prefix}.response.body", "body": piece, "more_body": n_left > 0})

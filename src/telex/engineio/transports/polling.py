@@ -5,14 +5,18 @@ one answer, and the table of what each misuse costs is the original's:
 
 | request | answer | session |
 |---|---|---|
-| a second GET while one is parked | 400; the parked one gets "close" | closed |
+| a second GET while one is parked, or its answer on its way | 400; the parked one gets "close" | closed |
 | a second POST while one is being read | 400 | closed |
 | a POST as `application/octet-stream` | 400 | closed |
 | a POST over `max_payload` | 413 | goes on |
 | a POST that comes too slowly | 408 | closed |
 | a body that is no payload | 400 | closed, "parse error" |
 | the client leaves a parked GET or an unfinished POST | none | closed |
+| a POST still unfinished when the session ends | 400, "Session ID unknown" | is closed |
+| a POST still unfinished when the session leaves polling | 400, "Bad request" | goes on |
 | any other method | 500 | goes on |
+
+Of these the original resets the connection where a POST is unfinished or undecodable; an answer says more.
 
 Source: Engine.IO protocol v4, "HTTP long-polling".
 """
@@ -26,8 +30,8 @@ from typing import Protocol
 from ...errors import EnginePacketError
 from ...limits import Limits
 from .. import payloads
-from ..handshake import Request, Response
-from ..packets import Packet
+from ..handshake import Refusal, RefusalKind, Request, Response
+from ..packets import CLOSE, NOOP, Packet
 from ..session import CloseReason, Session
 
 __all__ = ["Body", "PeerGone", "PollingTransport"]
@@ -52,9 +56,9 @@ class Body(Protocol):
         ...
 
 
-class _Rejected(Exception):  # carries a status to the one place that answers
-    def __init__(self, status: int) -> None:
-        self.status = status
+class _Rejected(Exception):  # carries an answer to the one place that gives it
+    def __init__(self, response: Response) -> None:
+        self.response = response
 
 
 class PollingTransport:
@@ -65,11 +69,15 @@ class PollingTransport:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._poll: asyncio.Future[Sequence[Packet]] | None = None
-        self._answered_bytes = 0  # in the last answer: the client has them for sure when it polls again
+        self._poll: asyncio.Future[Sequence[Packet]] | None = None  # while a GET is parked
+        self._answer_bytes = 0  # of the last answer
+        self._unsent_bytes = 0  # of them, those that the server below has not taken
         self._is_posting = False
+        self._body_timeout: asyncio.Timeout | None = None  # while a body is read
         self._reading = asyncio.Event()
         self._reading.set()
+        self._owes_close = False
+        self._is_ended = False
 
     # What the session does.
 
@@ -80,25 +88,39 @@ class PollingTransport:
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes of the last answer, until the client polls again."""
-        return self._answered_bytes
+        """Bytes of the last answer that have not left."""
+        return self._unsent_bytes
 
     def send(self, packets: Sequence[Packet]) -> None:
         """Answer the parked GET."""
         poll, self._poll = self._poll, None
         if poll is not None and not poll.done():
-            self._answered_bytes = sum(packet.n_bytes for packet in packets)
+            self._answer_bytes = self._unsent_bytes = sum(packet.n_bytes for packet in packets)
             poll.set_result(packets)
 
+    def release(self) -> None:
+        """Answer the parked GET, if there is one, with a "noop"."""
+        self.send([NOOP])
+
     def close(self) -> None:
-        """End: the session sent its "close" packet in the last answer."""
-        self.discard()
-        self.session.fail(self, CloseReason.FORCED_CLOSE)
+        """End with a "close" packet in an answer of its own, this one or the next.
+
+        The JavaScript client handles a "close" before the messages that come with it. Two packets as the original.
+        """
+        if self._poll is None:
+            self._owes_close = True
+        else:
+            self.send([NOOP, CLOSE] if self._owes_close else [CLOSE])
+            self.session.fail(self, CloseReason.FORCED_CLOSE)
 
     def discard(self) -> None:
-        """End at once; a POST that waits for room is let go."""
+        """End at once: a parked GET, and a POST that waits for room or for the rest of its body, are answered."""
+        self.send([CLOSE])
+        self._is_ended = True
+        self._unsent_bytes = 0
         self._reading.set()
-        self._answered_bytes = 0
+        if self._body_timeout is not None:
+            self._body_timeout.reschedule(asyncio.get_running_loop().time())
 
     def pause_reading(self) -> None:
         """Let the client wait for the answer to its POST, and so with its next."""
@@ -108,10 +130,24 @@ class PollingTransport:
         """Answer the POST that waits."""
         self._reading.set()
 
+    # What the server below tells of the answer to a GET.
+
+    def leaving(self, n_left: int, n_total: int) -> None:
+        """Hear how much of the answer is still to leave."""
+        if not self._is_ended:
+            self._unsent_bytes = self._answer_bytes * n_left // n_total
+            self.session.flush()
+
+    def lost(self) -> None:
+        """Hear that the answer did not leave, and its packets with it."""
+        self.session.fail(self, CloseReason.TRANSPORT_ERROR)
+
     # What the client does.
 
     async def handle(self, request: Request, body: Body) -> Response:
         """Answer one request of this session. Raises `PeerGone` when nobody is left to answer."""
+        if self._is_ended:
+            return self._too_late()
         match request.method:
             case "GET":
                 return await self._get(body)
@@ -122,38 +158,41 @@ class PollingTransport:
 
     async def _get(self, body: Body) -> Response:
         session = self.session
-        if self._poll is not None:
+        if self._poll is not None or self._unsent_bytes:
+            # While an answer is on its way, a next request cannot be that of a client which has read it.
             session.fail(self, CloseReason.TRANSPORT_ERROR)
             return Response(400)
-        self._answered_bytes = 0
         self._poll = poll = asyncio.get_running_loop().create_future()
         session.flush()
         try:
-            packets = await self._wait(poll, body)
+            packets = poll.result() if poll.done() else await self._wait(poll, body)
         except BaseException:
-            self._poll = None
+            if self._poll is poll:
+                self._poll = None
             session.fail(self, CloseReason.TRANSPORT_ERROR)
             raise
         headers = [("content-type", "text/plain; charset=UTF-8"), ("cache-control", "no-store")]
-        response = Response(200, headers, payloads.encode(packets))
-        response.may_compress = any(packet.compress for packet in packets)
-        return response
+        may_compress = any(packet.compress for packet in packets)
+        return Response(200, headers, payloads.encode(packets), may_compress, self)
 
     async def _wait(self, poll: asyncio.Future[Sequence[Packet]], body: Body) -> Sequence[Packet]:
-        if poll.done():
-            return poll.result()
-        gone = asyncio.ensure_future(body.wait_gone())
+        async def watch() -> None:
+            try:
+                await body.wait_gone()
+            finally:
+                if not poll.done():
+                    poll.set_exception(PeerGone())
+
+        watcher = asyncio.get_running_loop().create_task(watch())
         try:
-            await asyncio.wait((poll, gone), return_when=asyncio.FIRST_COMPLETED)
+            return await poll
         finally:
-            gone.cancel()
-        if not poll.done():
-            raise PeerGone
-        return poll.result()
+            watcher.cancel()
 
     async def _post(self, request: Request, body: Body) -> Response:
         session = self.session
-        if self._is_posting or request.headers.get("content-type") == "application/octet-stream":
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip(" \t").lower()
+        if self._is_posting or media_type == "application/octet-stream":
             session.fail(self, CloseReason.TRANSPORT_ERROR)
             return Response(400)
         self._is_posting = True
@@ -161,15 +200,15 @@ class PollingTransport:
             payload = await self._read(request, body)
             for kind, data in payloads.decode(payload, self._limits.max_packets_per_payload):
                 session.receive(self, kind, data)
+                if not session.is_open:
+                    break  # what stands behind a "close" is nobody's
             await self._reading.wait()
         except _Rejected as rejected:
-            if rejected.status != 413:  # noqa: PLR2004  # Content Too Large: the client may go on
-                session.fail(self, CloseReason.TRANSPORT_ERROR)
-            return Response(rejected.status)
+            return rejected.response
         except EnginePacketError:
             session.fail(self, CloseReason.PARSE_ERROR)
             return Response(400)
-        except (PeerGone, asyncio.CancelledError):
+        except BaseException:  # the client has left, or the request was cancelled
             session.fail(self, CloseReason.TRANSPORT_ERROR)
             raise
         finally:
@@ -177,23 +216,39 @@ class PollingTransport:
         return Response(200, [("content-type", "text/html")], b"ok")
 
     async def _read(self, request: Request, body: Body) -> bytes:
-        """Read a body within its bounds: the declared size first, then what really comes, and how fast."""
+        """Read a body within its bounds: the declared size first, then what really comes, and how fast.
+
+        Raises `_Rejected`, `PeerGone`. A body over the bound leaves the session open: the client may go on.
+        """
         limits = self._limits
         declared = request.headers.get("content-length", "")
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > limits.max_payload:
-            raise _Rejected(413)
-        loop = asyncio.get_running_loop()
-        start = loop.time()
+            raise _Rejected(Response(413))
+        start = asyncio.get_running_loop().time()
         received = bytearray()
-        while True:
-            patience = min(limits.body_timeout, BODY_GRACE + len(received) / limits.min_body_rate)
-            try:
-                async with asyncio.timeout_at(start + patience):
-                    piece = await body.read()
-            except TimeoutError:
-                raise _Rejected(408) from None
-            if piece is None:
-                return bytes(received)
-            if len(received) + len(piece) > limits.max_payload:
-                raise _Rejected(413)
-            received += piece
+        try:
+            async with asyncio.timeout_at(start + self._patience(received)) as self._body_timeout:
+                while (piece := await body.read()) is not None:
+                    if self._is_ended:
+                        break
+                    if len(received) + len(piece) > limits.max_payload:
+                        raise _Rejected(Response(413))
+                    received += piece
+                    self._body_timeout.reschedule(start + self._patience(received))
+        except TimeoutError:
+            if not self._is_ended:
+                self.session.fail(self, CloseReason.TRANSPORT_ERROR)
+                raise _Rejected(Response(408)) from None
+        finally:
+            self._body_timeout = None
+        if self._is_ended:
+            raise _Rejected(self._too_late())
+        return bytes(received)
+
+    def _patience(self, received: bytearray) -> float:
+        return min(self._limits.body_timeout, BODY_GRACE + len(received) / self._limits.min_body_rate)
+
+    def _too_late(self) -> Response:
+        if self.session.transport is self:
+            return Refusal(RefusalKind.UNKNOWN_SID, "the session has ended").response()
+        return Refusal(RefusalKind.BAD_REQUEST, "the session has left polling").response()

@@ -13,7 +13,7 @@ from typing import Protocol
 from ...errors import EnginePacketError
 from ...limits import Limits
 from ...types import Data
-from ..packets import Packet, decode
+from ..packets import Packet, decode, size_of
 from ..session import CloseReason, Session
 
 __all__ = ["Channel", "WebSocketTransport"]
@@ -71,8 +71,7 @@ class WebSocketTransport:
         """Take one message."""
         if self._is_closed:
             return
-        size = len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
-        if size > self._limits.max_payload:
+        if size_of(message) > self._limits.max_payload:
             self._end(MESSAGE_TOO_BIG, CloseReason.TRANSPORT_ERROR)
             return
         try:
@@ -109,9 +108,13 @@ class WebSocketTransport:
         for packet in packets:
             self._channel.send(packet.wire, packet.compress)
 
+    def release(self) -> None:
+        """Do nothing: no request waits here."""
+
     def close(self) -> None:
         """Send what waits, then the Close frame; `channel_closed` follows."""
-        self._channel.close(NORMAL_CLOSURE)
+        if not self._is_closed:
+            self._channel.close(NORMAL_CLOSURE)
 
     def discard(self) -> None:
         """End at once."""
