@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -378,6 +379,26 @@ def test_room_is_told_once_after_the_high_mark() -> None:
             sink.stream.write(b"y" * 100_000)
             assert await read_exactly(peer, 100_000) == b"y" * 100_000
             assert sink.events.count("room") == 1, "the mark was not passed"
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="this system does not tell")
+def test_what_the_kernel_holds_is_not_acknowledged() -> None:
+    async def main() -> None:
+        async with pair(receive_buffer=4096) as (sink, peer, _):
+            assert sink.stream.acknowledged_bytes == 0
+            sink.stream.write(b"x" * 50_000)
+            while not sink.stream.sent_bytes:  # noqa: ASYNC110  # nothing tells when
+                await asyncio.sleep(0)
+            assert sink.stream.acknowledged_bytes < sink.stream.sent_bytes == 50_000
+            await read_exactly(peer, 50_000)
+            async with asyncio.timeout(SECONDS):
+                while sink.stream.acknowledged_bytes < 50_000:  # noqa: ASYNC110  # nothing tells when
+                    await asyncio.sleep(0)
+            sink.stream.abort()
+            await sink.lost
+            assert sink.stream.acknowledged_bytes == sink.stream.sent_bytes
 
     asyncio.run(main())
 

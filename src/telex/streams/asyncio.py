@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import sys
 from typing import Any, cast
 
 from telex.streams.base import StreamSink
@@ -25,6 +26,27 @@ __all__ = ["AsyncioStream"]
 
 HIGH_MARK = 64 * 1024
 """The default of `Limits.send_buffer_high`; above it a writer should wait."""
+
+
+# What Linux and macOS tell of a socket's send queue; elsewhere there is no such question.
+fcntl: Any
+termios: Any
+try:
+    import fcntl
+    import termios
+except ImportError:
+    fcntl = termios = None
+
+
+def _unacknowledged_bytes(descriptor: int) -> int:
+    """Return how many bytes the kernel holds for the peer of a socket, and 0 where it does not tell."""
+    if termios is None or descriptor < 0:
+        return 0
+    try:
+        answer = fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0" * 4)
+    except OSError:
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
 
 
 class _State(enum.Enum):
@@ -155,6 +177,12 @@ class AsyncioStream(asyncio.Protocol):
     def sent_bytes(self) -> int:
         """Bytes that have left the process."""
         return self._written_bytes - self.buffered_bytes
+
+    @property
+    def acknowledged_bytes(self) -> int:
+        """Bytes that the peer has acknowledged, on Linux and macOS; over TLS roughly. One system call."""
+        sock = self.get_extra_info("socket")
+        return self.sent_bytes - (0 if sock is None else _unacknowledged_bytes(sock.fileno()))
 
     @property
     def is_closing(self) -> bool:

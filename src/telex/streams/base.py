@@ -41,7 +41,16 @@ class Stream(Protocol):
 
     @property
     def sent_bytes(self) -> int:
-        """Bytes that the operating system has taken, all in all. That it grows shows that the peer reads."""
+        """Bytes that the operating system has taken, all in all."""
+        ...
+
+    @property
+    def acknowledged_bytes(self) -> int:
+        """Bytes that have reached the peer, all in all: only that this grows shows that it still reads.
+
+        The operating system may hold megabytes, and asks for more only when a good part of them is gone. Where it does
+        not tell, this is `sent_bytes`.
+        """
         ...
 
     @property

@@ -5,11 +5,13 @@
 """
 
 from telex.errors import ConnectionClosed, FrameError, HandshakeError, InvalidStatus
-from telex.websocket.api import Connection, Listener, Statistics, broadcast
+from telex.websocket.api import Connection, Statistics
+from telex.websocket.broadcast import broadcast
 from telex.websocket.client import connect
 from telex.websocket.connection import State
 from telex.websocket.deflate import DeflateOptions
 from telex.websocket.handshake import Request, Response, reject
+from telex.websocket.receivers import Listener
 from telex.websocket.server import Server, serve
 
 __all__ = [

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,6 @@ from telex.limits import Limits
 from telex.streams import FRAMES_PER_TURN, Deadline, Stream, deadlines_of, turn_of
 from telex.types import Data
 from telex.websocket.connection import ConnectionCore, Role, State
-from telex.websocket.frames import Opcode, encode_frame
 from telex.websocket.receivers import Calls, Inbox, Listener
 from telex.websocket.waiting import Acted, Pong, Waiters
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from telex.websocket.deflate import DeflateParameters
     from telex.websocket.handshake import Request, Response
 
-__all__ = ["Connection", "Listener", "Statistics", "broadcast"]
+__all__ = ["Connection", "Statistics"]
 
 logger = logging.getLogger("telex.websocket")
 
@@ -460,14 +459,14 @@ class Connection:
             self.core.close(self.now(), *TOO_SLOW)
             self._after_call()
         elif self._slow is None:
-            self._slow_mark = self._stream.sent_bytes
+            self._slow_mark = self._stream.acknowledged_bytes
             self._slow = deadlines_of(self._loop).at(self.now() + self._limits.slow_consumer_timeout, self._judge_slow)
 
     def _judge_slow(self) -> None:
         self._slow = None
         if self._stream.buffered_bytes <= self._high:
             return
-        if self._stream.sent_bytes > self._slow_mark:
+        if self._stream.acknowledged_bytes > self._slow_mark:
             self._watch()
             return
         self._verdict = TOO_SLOW
@@ -485,20 +484,3 @@ class Connection:
             yield from self._room_waiters.wait().__await__()
         if self._verdict is not None:
             raise self.closed_error()
-
-
-def broadcast(connections: Iterable[Connection], message: Data) -> None:
-    """Send one message to many: one encoding, and one frame for all that negotiated no compression.
-
-    Acts at once and waits for nobody: a peer that does not keep up is closed as `Connection.send` says.
-    Connections that are closing are left out.
-    """
-    opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
-    frame = encode_frame(opcode, message.encode() if isinstance(message, str) else message)
-    for connection in connections:
-        if connection.core.state is not State.OPEN:
-            continue
-        if connection.is_plain:
-            connection.send_encoded(frame)
-        else:
-            connection.send(message)

@@ -18,7 +18,7 @@ from typing import Any
 from telex.errors import HandshakeError
 from telex.limits import Limits
 from telex.streams import AsyncioStream
-from telex.websocket.api import Connection, Listener
+from telex.websocket.api import Connection
 from telex.websocket.connection import Role
 from telex.websocket.deflate import DeflateOptions
 from telex.websocket.handshake import (
@@ -30,6 +30,7 @@ from telex.websocket.handshake import (
     make_key,
     parse_url,
 )
+from telex.websocket.receivers import Listener
 
 __all__ = ["connect"]
 

@@ -24,10 +24,11 @@ from telex.errors import ConnectionClosed, HandshakeError
 from telex.limits import Limits
 from telex.streams import AsyncioStream, deadlines_of
 from telex.types import Headers
-from telex.websocket.api import Connection, Listener
+from telex.websocket.api import Connection
 from telex.websocket.connection import Role, State
 from telex.websocket.deflate import DeflateOptions
 from telex.websocket.handshake import Origin, Request, RequestReader, Response, accept, parse_origins, refuse, reject
+from telex.websocket.receivers import Listener
 from telex.websocket.waiting import Waiters
 
 resource: ModuleType | None
