@@ -141,7 +141,7 @@ def check_payload(type_: PacketType, data: Any, limits: Limits) -> None:
             is_valid = isinstance(data, str | dict)
         case PacketType.EVENT | PacketType.BINARY_EVENT:
             is_valid = isinstance(data, list) and bool(data) and is_event_name(data[0], limits)
-        case PacketType.ACK | PacketType.BINARY_ACK:
+        case _:  # the two acknowledgements
             is_valid = isinstance(data, list)
     if not is_valid:
         raise SocketPacketError(f"the payload of a packet of type {type_.name} is not valid")

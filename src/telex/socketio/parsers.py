@@ -34,9 +34,10 @@ _decoder = msgspec.json.Decoder()
 # Possessive, and content with a string that never ends: no input makes it look at a character twice.
 STRINGS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
-# An escape: a surrogate pair, a lone surrogate (the group), or any other.
-ESCAPES = re.compile(
-    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+# The escape of half a character: a high surrogate with no low one behind it, or a low one with no high one before it.
+LONE_SURROGATES = re.compile(
+    r"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    r"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
 )
 
 # Every digit as "0" and every other byte as a space, so that a long number is a run of one byte.
@@ -211,15 +212,21 @@ def parse_json(text: str, limits: Limits) -> Any:
             check_digits(text, limits.max_number_digits)
         return _decoder.decode(text)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        mended = ESCAPES.sub(mend_escape, text)
+        mended = mend_surrogates(text)
         if mended == text:
             raise SocketPacketError(f"the payload is not valid JSON: {error}") from error
     return parse_json(mended, limits)
 
 
-def mend_escape(escape: re.Match[str]) -> str:
-    """Replace the escape of a lone surrogate."""
-    return escape[0] if escape[1] is None else r"\ufffd"
+def mend_surrogates(text: str) -> str:
+    """Replace the escapes of lone surrogates.
+
+    An escaped backslash is no beginning of one, so those are out of the way meanwhile, behind a character that JSON
+    does not know.
+    """
+    if "\0" in text:
+        return text
+    return LONE_SURROGATES.sub(r"\\ufffd", text.replace(r"\\", "\0")).replace("\0", r"\\")
 
 
 def check_structure(text: str, limits: Limits) -> None:
@@ -235,6 +242,8 @@ def check_structure(text: str, limits: Limits) -> None:
         depth += 1 if bracket[0] in "[{" else -1
         if depth > limits.max_json_depth:
             raise SocketPacketError("the payload is nested too deeply")
+        if depth < 0:
+            return  # no JSON, as the decoder will say
 
 
 def check_digits(text: str, maximum: int) -> None:

@@ -7,7 +7,7 @@ of one member that a thousand sockets would make are never built.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from collections.abc import Set as AbstractSet
 from typing import Generic, TypeVar
 
@@ -56,6 +56,6 @@ class Rooms(Generic[Member]):
         """Return the rooms of a member. **Ownership**: a live view; copy it before rooms change."""
         return self._rooms.get(member) or frozenset()
 
-    def names(self) -> Iterable[str]:
-        """Return the names of all rooms. **Ownership**: a live view; copy it before rooms change."""
-        return self._members.keys()
+    def __len__(self) -> int:
+        """Return how many rooms there are."""
+        return len(self._members)
