@@ -22,7 +22,7 @@ from typing import Any
 
 from telex.errors import ConnectionClosed, HandshakeError
 from telex.limits import Limits
-from telex.streams import AsyncioStream, deadlines_of
+from telex.streams import AsyncioStream, Deadline, deadlines_of
 from telex.types import Headers
 from telex.websocket.api import Connection
 from telex.websocket.connection import Role, State
@@ -222,11 +222,13 @@ class Server:
         self._listening = await self._loop.create_server(self._accept, **where)
 
     def _accept(self) -> AsyncioStream:
-        opening = _Opening(self)
+        return _Opening(self).stream
+
+    def _made(self, opening: _Opening) -> None:
+        """Count a stream from here on: one whose TLS handshake fails never gets here, nor is it ever told so."""
         self._openings.add(opening)
         if self._is_closing or self._is_overrun():
             opening.stream.abort()
-        return opening.stream
 
     @property
     def _n_streams(self) -> int:
@@ -276,19 +278,38 @@ class Server:
             connection.close(code)
 
 
+class _Stream(AsyncioStream):
+    """Tell its opening when it has a transport."""
+
+    __slots__ = ("_opening",)
+
+    def __init__(self, opening: _Opening, server: Server) -> None:
+        super().__init__(opening, loop=server._loop, high_mark=server._options.limits.send_buffer_high)
+        self._opening: _Opening | None = opening
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.begin()
+
+
 class _Opening:
     """Lead one stream through its opening handshake: its sink until it is a connection or lost."""
 
     __slots__ = ("_deadline", "_is_silent", "_reader", "_server", "stream")
 
     def __init__(self, server: Server) -> None:
-        limits = server._options.limits
-        self.stream = AsyncioStream(self, loop=server._loop, high_mark=limits.send_buffer_high)
+        self.stream = _Stream(self, server)
         self._server = server
-        self._reader: RequestReader | None = RequestReader(limits)  # None once there is an answer
+        self._reader: RequestReader | None = RequestReader(server._options.limits)  # None once there is an answer
         self._is_silent = True
-        deadline = server._loop.time() + limits.handshake_timeout
-        self._deadline = deadlines_of(server._loop).at(deadline, self._time_out)
+        self._deadline: Deadline | None = None
+
+    def begin(self) -> None:
+        """Wait for a request, but not for ever."""
+        self._set_deadline(self._server._options.limits.handshake_timeout, self._time_out)
+        self._server._made(self)
 
     # The sink.
 
@@ -312,7 +333,7 @@ class _Opening:
         self.stream.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._deadline.cancel()
+        self._cancel_deadline()
         self._reader = None
         self._server._forget_opening(self)
 
@@ -335,10 +356,18 @@ class _Opening:
         self._reader = None
         self.stream.write(response.encode())
         self.stream.close()
-        server = self._server
-        self._deadline.cancel()
-        deadline = server._loop.time() + server._options.limits.close_timeout
-        self._deadline = deadlines_of(server._loop).at(deadline, self.stream.abort)
+        self._set_deadline(self._server._options.limits.close_timeout, self.stream.abort)
+
+    def _set_deadline(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Have this deadline and no other."""
+        self._cancel_deadline()
+        loop = self._server._loop
+        self._deadline = deadlines_of(loop).at(loop.time() + seconds, callback)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _answer(self, request: Request) -> None:
         """Accept or refuse a request; the program's hook, where there is one, decides first."""
@@ -388,7 +417,7 @@ class _Opening:
         response, negotiated = agreed
         options = server._options
         self._reader = None
-        self._deadline.cancel()
+        self._cancel_deadline()
         connection = Connection(
             Role.SERVER,
             self.stream,
