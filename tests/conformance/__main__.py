@@ -15,34 +15,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from tests.conformance.environment import CACHE, Environment, PythonNotFoundError, prepare
-from tests.conformance.suite import HANDLERS, N_CASES, OnCase, SuiteError, Verdict, run_client, run_server
+from tests.conformance.environment import CACHE, PythonNotFoundError, prepare
+from tests.conformance.suite import ENDS, N_CASES, SuiteError, Verdict
 
 REPORTS = CACHE / "conformance"
 BAR = 30
-
-Run = Callable[[Environment, Sequence[str], int, Path, OnCase], Awaitable[Verdict]]
-
-
-def _server(style: str) -> Run:
-    async def run(
-        environment: Environment, cases: Sequence[str], n_expected: int, folder: Path, on_case: OnCase
-    ) -> Verdict:
-        return await run_server(environment, style, cases, n_expected, folder, on_case=on_case)
-
-    return run
-
-
-async def _client(
-    environment: Environment, cases: Sequence[str], n_expected: int, folder: Path, on_case: OnCase
-) -> Verdict:
-    return await run_client(environment, cases, n_expected, folder, on_case=on_case)
-
-
-ENDS: dict[str, Run] = {**{f"server-{style}": _server(style) for style in sorted(HANDLERS)}, "client": _client}
 
 
 class Progress:
@@ -87,7 +66,9 @@ async def run_all(names: Sequence[str], cases: Sequence[str], n_jobs: int) -> bo
         async with jobs:
             folder = REPORTS / name
             shutil.rmtree(folder, ignore_errors=True)
-            verdict = await ENDS[name](environment, cases, N_CASES, folder, lambda case: progress.on_case(name, case))
+            verdict = await ENDS[name](
+                environment, cases, N_CASES, folder, on_case=lambda case: progress.on_case(name, case)
+            )
             if not everything:
                 verdict.n_expected = verdict.n_cases
             return verdict

@@ -12,12 +12,16 @@ import asyncio
 import contextlib
 import json
 import socket
+import typing
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import uvicorn
+
 from telex.limits import Limits
+from telex.serving.uvicorn import Protocol
 from telex.types import Data
 from telex.websocket import Connection, DeflateOptions, Listener, connect, serve
 from tests.conformance.environment import Environment
@@ -39,6 +43,9 @@ LIMITS = Limits(
     send_buffer_max=64 * MIB,
 )
 DEFLATE = DeflateOptions(threshold=1)
+
+SUITE_OPTIONS = {"openHandshakeTimeout": 30, "closeHandshakeTimeout": 10, "serverConnectionDropTimeout": 10}
+"""Seconds after which the suite loses patience: more than the second it has by default, for busy machines."""
 
 SILENCE_SECONDS = 180.0
 """How long the suite may say nothing before the run is given up. The longest case takes a fraction of that."""
@@ -84,9 +91,6 @@ def judge(folder: Path, agent: str, n_expected: int) -> Verdict:
     return verdict
 
 
-# The ends that are put to the test.
-
-
 async def echo(ws: Connection) -> None:
     """Answer each message with itself, as a coroutine."""
     async for message in ws:
@@ -100,23 +104,60 @@ class Echo(Listener):
         ws.send(message)
 
 
-HANDLERS: dict[str, Any] = {"coroutine": echo, "listener": Echo}
+async def echo_asgi(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+    """Answer each message with itself, as an ASGI application."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (event := await receive())["type"] == "websocket.receive":
+        await send({**event, "type": "websocket.send"})
 
 
-async def run_server(
-    environment: Environment, style: str, cases: Sequence[str], n_expected: int, folder: Path, *, on_case: OnCase
+async def run_coroutine(
+    environment: Environment, cases: Sequence[str], n_expected: int, folder: Path, *, on_case: OnCase
 ) -> Verdict:
-    """Let the suite, as a client, try our server; `style` is a key of `HANDLERS`."""
-    agent = f"telex-{style}"
-    async with serve(HANDLERS[style], "127.0.0.1", 0, limits=LIMITS, deflate=DEFLATE) as server:
-        specification = {
-            "outdir": str(folder),
-            "servers": [{"agent": agent, "url": f"ws://127.0.0.1:{server.port}"}],
-            "cases": list(cases),
-            "exclude-cases": [],
-            "exclude-agent-cases": {},
-        }
-        await _run_suite(environment, "fuzzingclient", specification, folder, on_case=on_case)
+    """Let the suite, as a client, try a server whose handler is a coroutine."""
+    async with serve(echo, "127.0.0.1", limits=LIMITS, deflate=DEFLATE) as server:
+        return await _try_server(environment, server.port, cases, n_expected, folder, on_case=on_case)
+
+
+async def run_listener(
+    environment: Environment, cases: Sequence[str], n_expected: int, folder: Path, *, on_case: OnCase
+) -> Verdict:
+    """Let the suite, as a client, try a server with a listener."""
+    async with serve(Echo, "127.0.0.1", limits=LIMITS, deflate=DEFLATE) as server:
+        return await _try_server(environment, server.port, cases, n_expected, folder, on_case=on_case)
+
+
+async def run_asgi(
+    environment: Environment, cases: Sequence[str], n_expected: int, folder: Path, *, on_case: OnCase
+) -> Verdict:
+    """Let the suite, as a client, try an ASGI application on uvicorn with Telex's protocol class."""
+    settings: dict[str, Any] = {"lifespan": "off", "log_config": None, "timeout_graceful_shutdown": 10}
+    config = uvicorn.Config(echo_asgi, ws=Protocol, ws_max_size=LIMITS.max_message_size, **settings)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            port = listening.getsockname()[1]
+            return await _try_server(environment, port, cases, n_expected, folder, on_case=on_case)
+        finally:
+            server.should_exit = True
+            await serving
+
+
+async def _try_server(
+    environment: Environment, port: int, cases: Sequence[str], n_expected: int, folder: Path, *, on_case: OnCase
+) -> Verdict:
+    agent = "telex"
+    specification = {
+        "outdir": str(folder),
+        "servers": [{"agent": agent, "url": f"ws://127.0.0.1:{port}"}],
+        "options": SUITE_OPTIONS,
+        "cases": list(cases),
+        "exclude-cases": [],
+        "exclude-agent-cases": {},
+    }
+    await _run_suite(environment, "fuzzingclient", specification, folder, on_case=on_case)
     return judge(folder, agent, n_expected)
 
 
@@ -124,11 +165,12 @@ async def run_client(
     environment: Environment, cases: Sequence[str], n_expected: int, folder: Path, *, on_case: OnCase
 ) -> Verdict:
     """Let the suite, as a server, try our client."""
-    agent = "telex-client"
+    agent = "telex"
     url = f"ws://127.0.0.1:{_free_port()}"
     specification = {
         "outdir": str(folder),
         "url": url,
+        "options": SUITE_OPTIONS,
         "cases": list(cases),
         "exclude-cases": [],
         "exclude-agent-cases": {},
@@ -148,6 +190,23 @@ async def run_client(
 
     await _run_suite(environment, "fuzzingserver", specification, folder, on_case=on_case, drive=drive)
     return judge(folder, agent, n_expected)
+
+
+class Run(typing.Protocol):
+    """Run cases against one end."""
+
+    async def __call__(
+        self, environment: Environment, cases: Sequence[str], n_expected: int, folder: Path, *, on_case: OnCase
+    ) -> Verdict: ...
+
+
+ENDS: dict[str, Run] = {
+    "server-coroutine": run_coroutine,
+    "server-listener": run_listener,
+    "server-asgi": run_asgi,
+    "client": run_client,
+}
+"""The ends that are put to the test."""
 
 
 def _write(folder: Path, specification: dict[str, Any]) -> Path:

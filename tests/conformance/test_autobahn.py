@@ -1,4 +1,4 @@
-"""Groups 1 to 7 and 10 of the Autobahn test suite against the server, both ways of writing one, and the client.
+"""Groups 1 to 7 and 10 of the Autobahn test suite against each of Telex's ends.
 
 `make conformance` runs all cases. Where there is no CPython 2.7 these tests are skipped, and say so in the summary.
 """
@@ -10,30 +10,37 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.environment import Environment, PythonNotFoundError, prepare
-from tests.conformance.suite import HANDLERS, N_QUICK_CASES, QUICK_CASES, Verdict, run_client, run_server
+from tests.conformance.environment import PythonNotFoundError, prepare
+from tests.conformance.suite import ENDS, N_QUICK_CASES, QUICK_CASES, Verdict
 
 
 @pytest.fixture(scope="module")
-def environment() -> Environment:
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdict | BaseException]:
+    """Try all ends at once, since most of a run is waiting, and tell what became of each."""
     try:
-        return prepare()
+        environment = prepare()
     except PythonNotFoundError as error:
         pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("autobahn")
+
+    def ignore(case: str) -> None: ...
+
+    async def run_one(name: str) -> Verdict:
+        return await ENDS[name](environment, QUICK_CASES, N_QUICK_CASES, Path(folder, name), on_case=ignore)
+
+    async def run_all() -> dict[str, Verdict | BaseException]:
+        verdicts = await asyncio.gather(*map(run_one, ENDS), return_exceptions=True)
+        return dict(zip(ENDS, verdicts, strict=True))
+
+    return asyncio.run(run_all())
 
 
-def ignore(case: str) -> None: ...
-
-
-@pytest.mark.parametrize("style", sorted(HANDLERS))
-def test_server(environment: Environment, style: str, tmp_path: Path) -> None:
-    verdict = asyncio.run(run_server(environment, style, QUICK_CASES, N_QUICK_CASES, tmp_path, on_case=ignore))
-    assert verdict.is_good, str(verdict)
-
-
-def test_client(environment: Environment, tmp_path: Path) -> None:
-    verdict = asyncio.run(run_client(environment, QUICK_CASES, N_QUICK_CASES, tmp_path, on_case=ignore))
-    assert verdict.is_good, str(verdict)
+@pytest.mark.parametrize("name", ENDS)
+def test_every_case_is_ok_or_informational(outcomes: dict[str, Verdict | BaseException], name: str) -> None:
+    outcome = outcomes[name]
+    if isinstance(outcome, BaseException):
+        raise outcome
+    assert outcome.is_good, str(outcome)
 
 
 def test_a_case_that_is_missing_or_not_strict_is_a_failure() -> None:
