@@ -21,6 +21,7 @@ from telex.websocket.frames import (
     Utf8Decoder,
     apply_mask,
     decode_close,
+    decode_text,
     encode_close,
     encode_frame,
 )
@@ -540,15 +541,17 @@ def test_w22_w23_bad_utf8_is_refused_at_the_first_byte_that_decides() -> None:
 def test_w24_valid_text_comes_out_unchanged(text: str, how: str) -> None:
     decoder = Utf8Decoder()
     assert "".join(decoder.decode(piece) for piece in split(text.encode(), how)) + decoder.decode(b"", True) == text
+    assert decode_text(text.encode()) == text
 
 
 @pytest.mark.parametrize("data", ["c3", "e282", "f09f98", "61c3"])
 def test_w22_text_that_ends_inside_a_character_is_refused_at_its_end_only(data: str) -> None:
     decoder = Utf8Decoder()
     decoder.decode(bytes.fromhex(data))
-    with pytest.raises(FrameError) as refused:
-        decoder.decode(b"", True)
-    assert refused.value.code == 1007
+    for at_once in (lambda: decoder.decode(b"", True), lambda: decode_text(bytes.fromhex(data))):
+        with pytest.raises(FrameError) as refused:
+            at_once()
+        assert refused.value.code == 1007
 
 
 # Close

@@ -257,7 +257,7 @@ def test_h12_a_head_fed_bytewise_costs_as_much_per_byte_at_its_end() -> None:
     for n in (40_000, 160_000):
         data = head("GET / HTTP/1.1", "X: " + "y" * n)
         best = float("inf")
-        for _ in range(3):
+        for _ in range(2):
             began = time.process_time()
             assert read(data, "bytewise", limits)
             best = min(best, time.process_time() - began)
@@ -878,7 +878,14 @@ def test_a_refusal_ends_with_the_connection(wire: str, body: str, how: str) -> N
 
 @pytest.mark.parametrize("how", ["whole", "bytewise"])
 @pytest.mark.parametrize(
-    "line", ["Content-Length: 1000000000", "Content-Length: " + "9" * 5000, "Transfer-Encoding: chunked", "X: y"]
+    "line",
+    [
+        "Content-Length: 9999",
+        "Content-Length: 1000000000",
+        "Content-Length: " + "9" * 5000,
+        "Transfer-Encoding: chunked",
+        "X: y",
+    ],
 )
 def test_h44_a_refusal_without_end_is_cut(line: str, how: str) -> None:
     limits = Limits(max_error_body=1000)

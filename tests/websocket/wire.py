@@ -54,6 +54,10 @@ class Wire:
         return len(self.output)
 
     @property
+    def acknowledged_bytes(self) -> int:
+        return len(self.output)
+
+    @property
     def is_closing(self) -> bool:
         return bool(self.calls)
 

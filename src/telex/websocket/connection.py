@@ -38,6 +38,7 @@ from telex.websocket.frames import (
     Opcode,
     Utf8Decoder,
     decode_close,
+    decode_text,
     encode_close,
     encode_frame,
 )
@@ -476,7 +477,7 @@ class ConnectionCore:
         is_last = fin and ends
         if begins and opcode is not Opcode.CONTINUATION:
             if is_last and not rsv1:  # the usual case: one frame, there as a whole
-                return payload if opcode is Opcode.BINARY else Utf8Decoder().decode(payload, True)
+                return payload if opcode is Opcode.BINARY else decode_text(payload)
             self._opcode = opcode
             self._inflating = self._inflator if rsv1 else None
             self._utf8 = Utf8Decoder() if opcode is Opcode.TEXT else None
@@ -565,7 +566,6 @@ class ConnectionCore:
         self._message = bytearray()
         self._utf8 = self._inflating = None
         self._pings.clear()
-        self._owed_pong = None
         self._message_due = self._pong_due = self._ping_due = None
         if close_due is None or self._close_due is None or cue is _Cue.FINISH:
             self._close_due = close_due

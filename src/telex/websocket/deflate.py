@@ -9,7 +9,7 @@ back by the receiver (RFC 7692 §7.2). The kernels make their zlib object when t
 takeover, drop it after each message, so an idle connection holds none.
 
 Inflation is where a peer can spend our memory a thousand times faster than its own. `Inflator` therefore asks zlib for
-at most `_PIECE` bytes at a time and stops at the first byte over the limit, so a bomb costs the limit and one piece.
+at most `_PIECE` bytes at a time and stops as soon as they are too many, so a bomb costs the limit and one piece.
 """
 
 from __future__ import annotations
@@ -287,9 +287,7 @@ class Inflator:
                 if not data or (final and data == _TAIL and self._n_ends):
                     return  # a sender that ends its stream with the message need not add the block the tail belongs to
                 self._zlib = zlib.decompressobj(-self._bits)
-            limit = min(self._max_message_size - len(into) + 1, _PIECE)
-            piece = self._zlib.decompress(data, limit)
-            into += piece
+            into += self._zlib.decompress(data, _PIECE)
             if len(into) > self._max_message_size:
                 raise FrameError(1009, f"a message inflates to more than {self._max_message_size} bytes")
             data = self._zlib.unconsumed_tail
@@ -301,8 +299,8 @@ class Inflator:
                 self._n_ends += 1
                 if self._n_ends > _MAX_STREAM_ENDS:
                     raise FrameError(1008, f"a message has more than {_MAX_STREAM_ENDS} deflate streams")
-            elif not data and len(piece) < limit:
-                return
+            elif not data:
+                return  # what zlib may still hold back comes with the next input: at the end, with the tail
 
     def _end_message(self) -> None:
         """See that the message ends where a block ends, then keep the window or drop it.

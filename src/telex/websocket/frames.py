@@ -32,6 +32,7 @@ __all__ = [
     "Utf8Decoder",
     "apply_mask",
     "decode_close",
+    "decode_text",
     "encode_close",
     "encode_frame",
 ]
@@ -81,6 +82,7 @@ _FIN = 0x80
 _RSV1 = 0x40
 _RSV23 = 0x30
 _OPCODE = 0x0F
+_OPCODES = frozenset(Opcode)
 _CONTROL = 0x08
 _MASKED = 0x80
 _LENGTH_16 = 126
@@ -88,6 +90,7 @@ _LENGTH_64 = 127
 _KEY_BYTES = 4
 _SHORTEST_HEADER = 2
 
+_IncrementalDecoder = codecs.getincrementaldecoder("utf-8")
 _pack_short = Struct("!BB").pack
 _pack_medium = Struct("!BBH").pack
 _pack_long = Struct("!BBQ").pack
@@ -103,7 +106,7 @@ def _refusal(first: int, allow_rsv1: bool) -> str | None:
     # RFC 7692 §6: the bit is set on the first frame of a compressed message only, never on control frames.
     if first & _RSV1 and not (allow_rsv1 and opcode in (Opcode.TEXT, Opcode.BINARY)):
         return "RSV1 is set"
-    if opcode not in Opcode._value2member_map_:
+    if opcode not in _OPCODES:
         return f"opcode {opcode:#x} is reserved"
     # RFC 6455 §5.5: "All control frames [...] MUST NOT be fragmented."
     if opcode & _CONTROL and not first & _FIN:
@@ -197,7 +200,7 @@ class FrameReader:
 
     def feed(self, data: bytes) -> None:
         """Append what was received. **Next**: call `read` until it returns None."""
-        self._data = self._data[self._pos :] + data if self._pos < len(self._data) else data
+        self._data = self._data[self._pos :] + data  # nothing left plus bytes is those bytes, not a copy
         self._pos = 0
 
     def read(self) -> Frame | None:
@@ -362,7 +365,7 @@ class Utf8Decoder:
     __slots__ = ("_decoder",)
 
     def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._decoder = _IncrementalDecoder()
 
     def decode(self, data: bytes | bytearray, final: bool = False) -> str:
         """Return the characters that `data` completes; `final` says that nothing follows.
@@ -377,6 +380,14 @@ class Utf8Decoder:
         if pending[:1] == b"\xed" and pending[1:] >= b"\xa0":
             raise FrameError(1007, "invalid UTF-8: a surrogate")
         return text
+
+
+def decode_text(payload: bytes) -> str:
+    """Return the text of a whole message. Raises `FrameError` 1007 where it is not UTF-8 (RFC 6455 §8.1)."""
+    try:
+        return payload.decode()
+    except UnicodeDecodeError as error:
+        raise FrameError(1007, f"invalid UTF-8: {error.reason}") from None
 
 
 def encode_close(code: int | None = None, reason: str = "") -> bytes:
@@ -414,4 +425,4 @@ def decode_close(payload: bytes) -> tuple[int, str]:
     code = int.from_bytes(payload[:2], "big")
     if code not in CLOSE_CODES:
         raise FrameError(1002, f"close code {code} is not allowed")
-    return code, Utf8Decoder().decode(payload[2:], True)
+    return code, decode_text(payload[2:])
