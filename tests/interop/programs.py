@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 
 RUNNERS = {
     "telex run": ["-m", "telex", "run"],
-    "uvicorn": ["-m", "uvicorn", "--ws", "websockets"],
+    "uvicorn": ["-m", "uvicorn", "--ws", "websockets-sansio"],
 }
 TRANSPORTS = ["polling", "websocket", "upgrade"]
 

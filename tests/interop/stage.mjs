@@ -14,6 +14,8 @@ const print = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
  * `perform(name, stage)` plays one; `stage` holds its options, `ask` and `afterwards`.
  */
 export const play = async (perform) => {
+  // What fails after its scene has failed already is told, and ends nothing.
+  process.on("unhandledRejection", (error) => console.log(error));
   const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
   const read = async () => {
     const { value, done } = await lines.next();
@@ -39,7 +41,11 @@ export const play = async (perform) => {
         return (await own[what]()) ?? null;
       }
       print({ ask: what });
-      return (await read()).reply;
+      const { reply, error } = await read();
+      if (error !== undefined) {
+        throw new Error(`"${what}" came to nothing: ${error}`);
+      }
+      return reply;
     };
     let outcome;
     try {

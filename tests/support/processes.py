@@ -165,7 +165,7 @@ class ServerProgram(Program):
     def __init__(self, arguments: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> None:
         super().__init__([sys.executable, *arguments], env=env)
         try:
-            self.port = int(self.wait_for(r"https?://(?:127\.0\.0\.1|localhost):(\d+)")[1])
+            self.port = int(self.wait_for(r"(?:listening|running on)\s+https?://127\.0\.0\.1:(\d+)")[1])
         except BaseException:
             self.kill()
             raise
@@ -175,7 +175,7 @@ class ServerProgram(Program):
 class NodeScript(Program):
     """Run a script in Node that is told what to do, and tells how it went, in lines of JSON.
 
-    To the script:   {"run": name, ...options}, then {"reply": value} for each question
+    To the script:   {"run": name, ...options}, then {"reply": value} or {"error": text} for each question
     From the script: {"ask": what, ...details}, and at last {"passed": value} or {"failed": text}
     Every other line is for a person who reads a failure.
     """
@@ -198,18 +198,29 @@ class NodeScript(Program):
         deadline = time.monotonic() + seconds
         self.output.clear()
         self.write_line(json.dumps({"run": name, **options}))
+        unanswered: Exception | None = None
         while (line := self.read_line(deadline)) is not None:
             if not line.startswith("{"):
                 continue
             message: dict[str, Any] = json.loads(line)
+            if unanswered is not None and "ask" not in message:
+                raise unanswered
             if "failed" in message:
                 raise ProgramError(f"{name}: {message['failed']}")
             if "passed" in message:
                 return message["passed"]
-            if answer is None:
-                raise ProgramError(self.story(f"{name}: asked {message}, and nobody was there to answer"))
-            self.write_line(json.dumps({"reply": answer(message)}))
+            try:
+                reply = {"reply": self._answer(message, answer)}
+            except Exception as error:  # the scene is ended in order before the test fails
+                unanswered = error
+                reply = {"error": str(error)}
+            self.write_line(json.dumps(reply))
         raise ProgramError(self.story(f"ended while playing {name}"))
+
+    def _answer(self, question: dict[str, Any], answer: Callable[[dict[str, Any]], Any] | None) -> Any:
+        if answer is None:
+            raise ProgramError(self.story(f"asked {question}, and nobody was there to answer"))
+        return answer(question)
 
 
 def find_browser() -> str:
