@@ -73,7 +73,7 @@ async def run_all(names: Sequence[str], cases: Sequence[str], n_jobs: int) -> bo
                 verdict.n_expected = verdict.n_cases
             return verdict
 
-    verdicts = await asyncio.gather(*(run_one(name) for name in names))
+    verdicts = await asyncio.gather(*map(run_one, names))
     print()
     for name, verdict in zip(names, verdicts, strict=True):
         print(f"{name}: {verdict}")

@@ -44,7 +44,7 @@ LIMITS = Limits(
 )
 DEFLATE = DeflateOptions(threshold=1)
 
-SUITE_OPTIONS = {"openHandshakeTimeout": 30, "closeHandshakeTimeout": 10, "serverConnectionDropTimeout": 10}
+SUITE_OPTIONS = {"openHandshakeTimeout": 30, "closeHandshakeTimeout": 10}
 """Seconds after which the suite loses patience: more than the second it has by default, for busy machines."""
 
 SILENCE_SECONDS = 180.0
