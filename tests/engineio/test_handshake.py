@@ -135,7 +135,9 @@ def test_a_cookie_that_could_not_be_sent_is_refused_when_it_is_made(options: dic
 def test_the_open_packet_has_these_keys_in_this_order() -> None:
     limits = Limits(ping_interval=0.3, ping_timeout=20.0004, max_payload=1_000_000)
     packet = open_packet(SID, ["websocket"], limits)
-    expected = f'0{{"sid":"{SID}","upgrades":["websocket"],"pingInterval":300,"pingTimeout":20000,"maxPayload":1000000}}'
+    expected = (
+        f'0{{"sid":"{SID}","upgrades":["websocket"],"pingInterval":300,"pingTimeout":20000,"maxPayload":1000000}}'
+    )
     assert packet.wire == expected
     assert open_packet(SID, (), Limits()).wire == (
         f'0{{"sid":"{SID}","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}}'

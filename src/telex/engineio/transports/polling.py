@@ -119,7 +119,7 @@ class PollingTransport:
         self._is_ended = True
         self._unsent_bytes = 0
         self._reading.set()
-        if self._body_timeout is not None:
+        if self._body_timeout is not None and not self._body_timeout.expired():
             self._body_timeout.reschedule(asyncio.get_running_loop().time())
 
     def pause_reading(self) -> None:
