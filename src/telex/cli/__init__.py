@@ -44,5 +44,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.path.insert(0, os.path.abspath(app_dir))  # a plain string is what sys.path wants
     try:
         run(options.pop("app"), **options)
-    except (ImportError, AttributeError, RuntimeError) as error:
+    except (ImportError, AttributeError, TypeError, RuntimeError) as error:
         sys.exit(f"telex: {error}")

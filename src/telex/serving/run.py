@@ -9,7 +9,6 @@ Telex server in use is closed before, which answers the polls and says goodbye t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import platform
 import sys
 from importlib import import_module
@@ -36,7 +35,7 @@ def run(app: App | str, *, host: str = "127.0.0.1", port: int = 8000, **options:
     Args: `app` is the application, or "module:name" of it; `port` 0 takes a free one; `options` are those of
     `uvicorn.Config`, of which `log_level` ("warning") and `access_log` (off) have defaults of their own here.
     Raises `RuntimeError` when uvicorn is not installed, `ImportError` or `AttributeError` when there is no such
-    application, and `SystemExit` when the server cannot start.
+    application, `TypeError` when it cannot be called, and `SystemExit` when the server cannot start.
     """
     try:
         import uvicorn  # noqa: PLC0415  # an extra
@@ -68,8 +67,12 @@ def run(app: App | str, *, host: str = "127.0.0.1", port: int = 8000, **options:
             await super().shutdown(sockets)
 
     server = TelexServer(config)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has stopped in order, and raises the signal again
+    try:
         server.run()
+    except KeyboardInterrupt:
+        pass  # uvicorn has stopped in order, and raises the signal again; SIGTERM ends the process by itself
+    except SystemExit:
+        raise SystemExit(1) from None  # it could not start, and has said why
     if not server.started:
         raise SystemExit(1)
 
@@ -82,6 +85,8 @@ def load_app(name: str) -> App:
     found: Any = import_module(module_name)
     for attribute in attributes.split("."):
         found = getattr(found, attribute)
+    if not callable(found):
+        raise TypeError(f"{name} is no ASGI application but of type {type(found).__name__}")
     return cast("App", found)
 
 

@@ -1,0 +1,124 @@
+"""`telex run`, as somebody types it: the banner, the end, and a sentence for everything that goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+import socket as sockets
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from telex.cli import main
+from tests.support.processes import Program, ServerProgram
+
+PROGRAM = """
+import telex
+
+io = telex.Server(path="/live")
+number = 7
+
+@io.on("disconnect")
+def gone(socket, reason):
+    print("gone:", reason, flush=True)
+
+@io.on("connect")
+def met(socket):
+    print("met", flush=True)
+"""
+
+
+@pytest.fixture(name="folder")
+def make_folder(tmp_path: Path) -> Path:
+    (tmp_path / "chat.py").write_text(PROGRAM)
+    (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
+    return tmp_path
+
+
+def serve(folder: Path, *arguments: str) -> ServerProgram:
+    return ServerProgram(["-m", "telex", "run", "chat:io", "--app-dir", folder, "--port", "0", *arguments])
+
+
+def connect(server: ServerProgram) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+
+
+def ask(connection: http.client.HTTPConnection, method: str, query: str = "", body: str | None = None) -> str:
+    connection.request(method, f"/live/?EIO=4&transport=polling{query}", body)
+    return connection.getresponse().read().decode()
+
+
+def fail(folder: Path, *arguments: str) -> str:
+    """Run `telex` to its end, which must be status 1, and return what it said: one line, no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "telex", *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("telex: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_the_banner_says_where_and_what(folder: Path) -> None:
+    with serve(folder) as server:
+        server.wait_for("Ctrl-C stops it")
+        banner = "\n".join(server.output)
+        assert banner.startswith("Telex ")
+        assert f"listening   {server.url}" in banner
+        assert "Socket.IO   /live/ over polling and websocket" in banner
+        assert f"CPython {sys.version.split()[0]}" in banner
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_signal_ends_it_in_order(folder: Path, number: signal.Signals, status: int) -> None:
+    with serve(folder) as server, contextlib.closing(connect(server)) as talking:
+        sid = ask(talking, "GET").split('"sid":"')[1][:20]
+        assert ask(talking, "POST", f"&sid={sid}", "40") == "ok"
+        server.wait_for("met")
+        assert ask(talking, "GET", f"&sid={sid}").startswith('40{"sid":')
+        talking.request("GET", f"/live/?EIO=4&transport=polling&sid={sid}")
+        with contextlib.closing(connect(server)) as other:  # the poll has come when what was sent after it is answered
+            assert ask(other, "POST", f"&sid={sid}", '42["hello"]') == "ok"
+        server.signal(number)
+        assert talking.getresponse().read() == b"1"  # the session's goodbye, not a broken connection
+        assert server.wait_for("gone")[0]
+        assert server.wait() == status
+        assert "gone: server shutting down" in server.output
+        assert not any("Traceback" in line for line in server.output)
+
+
+def test_a_taken_port_is_one_sentence(folder: Path) -> None:
+    with sockets.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with Program(
+            [sys.executable, "-m", "telex", "run", "chat:io", "--app-dir", folder, "--port", str(port)]
+        ) as run:
+            assert run.wait() == 1
+            assert any("address already in use" in line for line in run.output)
+            assert not any("Traceback" in line for line in run.output)
+
+
+def test_what_is_no_application_is_one_sentence(folder: Path) -> None:
+    assert "write module:name, such as chat:io" in fail(folder, "run", "chat")
+    assert "No module named 'nobody'" in fail(folder, "run", "nobody:io")
+    assert "has no attribute 'oi'" in fail(folder, "run", "chat:oi")
+    assert "chat:number is no ASGI application" in fail(folder, "run", "chat:number")
+    assert "No module named 'nothing_of_this_name'" in fail(folder, "run", "broken:io")
+
+
+def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["run", "chat:io", "--colour"])
+    assert end.value.code == 2
+    assert "--colour" in capsys.readouterr().err
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, text in ((["--help"], "run"), (["run", "--help"], "--port"), (["--version"], "telex ")):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert end.value.code == 0
+        assert text in capsys.readouterr().out
