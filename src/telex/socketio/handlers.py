@@ -188,7 +188,7 @@ class Inbox:
                 job = self._queue.popleft()
                 self._queued_bytes -= job.n_bytes
                 self.regulate()
-                await run(job)
+                await finish(job, begin(job))
         except asyncio.CancelledError:
             self._is_working = False
             if self._queue:  # whoever cancelled one handler did not mean the events behind it
@@ -198,7 +198,7 @@ class Inbox:
 
     async def _run_beside(self, job: Job) -> None:
         try:
-            await run(job)
+            await finish(job, begin(job))
         finally:
             self._n_concurrent -= 1
 
@@ -217,13 +217,6 @@ def call(job: Job) -> None:
         start(finish(job, rest))
 
 
-async def run(job: Job) -> None:
-    """Make a call and wait for its end. **Cancellation**: ends the handler, no acknowledgement is sent."""
-    rest = begin(job)
-    if rest is not None:
-        await finish(job, rest)
-
-
 def begin(job: Job) -> Awaitable[Any] | None:
     """Call a handler, which is all that a plain function needs; return what must be awaited yet, for `finish`.
 
@@ -240,8 +233,10 @@ def begin(job: Job) -> Awaitable[Any] | None:
     return None
 
 
-async def finish(job: Job, rest: Awaitable[Any]) -> None:
-    """Do what `begin` left to do."""
+async def finish(job: Job, rest: Awaitable[Any] | None) -> None:
+    """Do what `begin` left to do. **Cancellation**: ends the handler, no acknowledgement is sent."""
+    if rest is None:
+        return
     try:
         result = await rest
         if job.reply is not None:
