@@ -56,7 +56,7 @@ const message = ({ page }, author, text) =>
 
 const transport = ({ page }, name) => page.locator(`#transport[data-transport="${name}"]`).waitFor({ state: "attached" });
 
-const picture = ({ page }, name) => page.screenshot({ path: join(pictures, `${name}.png`) });
+const picture = ({ page }, name) => page.screenshot({ animations: "disabled", path: join(pictures, `${name}.png`) });
 
 /** Paint a small picture: a PNG as a data URL, and its pixels. */
 const paint = ({ page }) =>
