@@ -205,13 +205,13 @@ def test_a_plain_function_that_returns_a_coroutine_keeps_the_order() -> None:
             await desk.gate.wait()
             return name
 
-        desk.submit(lambda name: answer(name), "a")
+        desk.submit(lambda name: answer(name + "!"), "a")
         desk.submit(desk.quick, "b")
         await settle()
         assert desk.done == []
         desk.gate.set()
         await settle()
-        assert desk.done == [("reply", "a"), "b", ("reply", "b")]
+        assert desk.done == [("reply", "a!"), "b", ("reply", "b")]
 
     run(main)
 
@@ -272,7 +272,7 @@ def test_max_inflight_handlers() -> None:
 def test_a_thread_blocks_nobody() -> None:
     async def main() -> None:
         desk = Desk()
-        loop, started, go = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+        loop, started, go, end = asyncio.get_running_loop(), asyncio.Event(), threading.Event(), asyncio.Event()
 
         def block(name: str) -> str:
             loop.call_soon_threadsafe(started.set)
@@ -281,13 +281,13 @@ def test_a_thread_blocks_nobody() -> None:
 
         desk.submit(block, "a", thread=True)
         desk.submit(desk.quick, "b")
+        desk.submit(lambda _: end.set(), "c")
         await started.wait()
         assert desk.done == []
         go.set()
-        while len(desk.done) < 3:
-            await asyncio.sleep(0)
+        await end.wait()
         assert desk.done[0][1] != threading.main_thread().name
-        assert desk.done[1:] == ["b", ("reply", "b")]
+        assert desk.done[1:] == ["b", ("reply", "b"), ("reply", None)]
 
     run(main)
 

@@ -70,6 +70,7 @@ class Socket:
     """
 
     __slots__ = (
+        "__weakref__",
         "_acks",
         "_connection",
         "_inbox",
