@@ -348,7 +348,7 @@ def test_a_listener_on_the_client() -> None:
             async with connect(url(server), listener=recorder) as ws:
                 assert recorder.ws is ws
                 ws.send("hi")
-                assert await ws.ping(b"mine") > 0
+                assert await ws.ping(b"mine") >= 0
             assert recorder.events == ["open", "hi", ("pong", b"mine", True), ("close", 1000, "")]
 
     run(main)
@@ -360,7 +360,7 @@ def test_pings_are_answered_in_order_and_measured() -> None:
             assert ws.latency is None
             pings = [ws.ping() for _ in range(5)]
             latencies = [await ping for ping in pings]
-            assert all(latency > 0 for latency in latencies)
+            assert all(latency >= 0 for latency in latencies)
             assert ws.latency is not None
             assert ws.statistics().latency == ws.latency
             assert await pings[0] == latencies[0], "it can be awaited again"

@@ -83,7 +83,7 @@ def connect(
     if sock is not None:
         target["sock"] = sock
     else:
-        target |= {"host": where.host, "port": where.port, "happy_eyeballs_delay": HAPPY_EYEBALLS_DELAY}
+        target |= {"host": where.host, "port": where.port}
     limits = limits or Limits()
     timeout = limits.handshake_timeout if open_timeout is None else open_timeout
     if where.is_secure:
@@ -132,6 +132,8 @@ class Connecting:
         target: dict[str, Any] = plan.target
         if plan.url.is_secure and target["ssl"] is None:
             target = {**target, "ssl": default_context()}
+        if "host" in target and isinstance(loop, asyncio.BaseEventLoop):  # other loops do not know it
+            target = {**target, "happy_eyeballs_delay": HAPPY_EYEBALLS_DELAY}
         opening = _Opening(plan, loop)
         try:
             async with asyncio.timeout(plan.timeout):
