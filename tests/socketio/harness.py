@@ -152,7 +152,8 @@ class Line:
 class Client:
     """A client that says and hears raw Socket.IO messages over the websocket transport.
 
-    `messages` holds what came and was not yet received, `compressed` its flags, `hears_pings` answers heartbeats.
+    `messages` holds what came and was not yet received, `compressed` their flags, `wires` the objects that all
+    messages came as; heartbeats are answered while `answers_pings`.
     """
 
     transport: WebSocketTransport
@@ -160,7 +161,7 @@ class Client:
     def __init__(self) -> None:
         self.line = Line(self)
         self.messages: deque[Data] = deque()
-        self.packets: list[Data] = []
+        self.wires: list[Data] = []
         self.compressed: list[bool] = []
         self.answers_pings = True
         self._unsaid: deque[Data] = deque()
@@ -231,7 +232,7 @@ class Client:
     # What it is told.
 
     def hear(self, packet: Data, compress: bool) -> None:
-        self.packets.append(packet)
+        self.wires.append(packet)
         if packet == "2":
             if self.answers_pings:
                 asyncio.get_running_loop().call_soon(self.transport.message_received, "3")

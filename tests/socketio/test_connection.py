@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import telex
 from telex.streams import deadlines_of
 from telex.types import Data
-
-from .harness import Client, advance, join, note, open_client, run, settle, the_loop
+from tests.socketio.harness import Client, advance, head, join, note, open_client, run, settle, the_loop
 
 RIGHT_SID_LENGTH = 20
 
@@ -993,12 +993,93 @@ def test_r13_nothing_is_left(end: str) -> None:
     run(main)
 
 
-def test_json_of_the_answers_is_what_the_protocol_says() -> None:
+# All packets in all states, against the plainest model there is.
+
+NAMESPACES = ("/", "/a", "/gated", "/unknown")
+NAMES = st.sampled_from(NAMESPACES)
+PACKETS: dict[str, Callable[[str], tuple[Data, ...]]] = {
+    "connect": lambda nsp: (f"0{head(nsp)}",),
+    "disconnect": lambda nsp: (f"1{head(nsp)}",),
+    "event": lambda nsp: (f'2{head(nsp)}["e"]',),
+    "event asking": lambda nsp: (f'2{head(nsp)}0["e"]',),
+    "reserved event": lambda nsp: (f'2{head(nsp)}["disconnect"]',),
+    "ack": lambda nsp: (f"3{head(nsp)}7[]",),
+    "connect error": lambda nsp: (f"4{head(nsp)}{{}}",),
+    "binary event": lambda nsp: (f'51-{head(nsp)}["e",{{"_placeholder":true,"num":0}}]', b"x"),
+    "binary ack": lambda nsp: (f'61-{head(nsp)}7[{{"_placeholder":true,"num":0}}]', b"x"),
+    "stray": lambda nsp: (b"x",),
+}
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([*PACKETS, *["connect"] * 6, "dismiss", "dismiss", "let in", "let in", "keep out"]), NAMES
+    ),
+    max_size=12,
+)
+
+
+class Model:
+    """What a connection should be: the state of each namespace, `None` where nothing is known of one."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, str | None] = dict.fromkeys(NAMESPACES)
+        self.is_closed = False
+
+    def take(self, what: str, nsp: str) -> None:
+        state = self.states[nsp]
+        match what, state:
+            case "connect", None | "dismissed":
+                self.states[nsp] = {"/unknown": None, "/gated": "connecting"}.get(nsp, "connected")
+            case "disconnect", "connected":
+                self.states[nsp] = None
+            case (("event" | "event asking" | "ack" | "binary event" | "binary ack"), "connected"):
+                pass
+            case (("stray" | "reserved event" | "connect"), _):
+                self.is_closed = True
+            case _, "dismissed":
+                pass
+            case _:
+                self.is_closed = True
+
+    def act(self, what: str, nsp: str) -> None:
+        if what == "dismiss":
+            if self.states[nsp] == "connected":
+                self.states[nsp] = "dismissed"
+        elif self.states["/gated"] == "connecting":
+            self.states["/gated"] = "connected" if what == "let in" else None
+
+
+@given(STEPS)
+def test_r11_every_packet_in_every_state(steps: list[tuple[str, str]]) -> None:
     async def main() -> None:
         io = telex.Server()
-        client = await open_client(io)
-        client.send("0")
-        answer = str(await client.receive())
-        assert list(json.loads(answer[1:])) == ["sid"]
+        io.of("/a")
+        gates: list[asyncio.Future[None]] = []
+
+        @io.of("/gated").use
+        async def gate(socket: telex.Socket) -> None:
+            gates.append(asyncio.get_running_loop().create_future())
+            await gates[-1]
+
+        client, model = await open_client(io), Model()
+        for what, nsp in steps:
+            if what in PACKETS:
+                client.send(*PACKETS[what](nsp))
+                model.take(what, nsp)
+            else:
+                model.act(what, nsp)
+                if what == "dismiss":
+                    for socket in [] if nsp == "/unknown" else list(io.of(nsp).sockets.values()):
+                        socket.disconnect()
+                elif gates:
+                    waiting = gates.pop()
+                    waiting.set_result(None) if what == "let in" else waiting.set_exception(telex.ConnectRefused())
+            await settle()
+            assert client.is_closed is model.is_closed
+            if model.is_closed:
+                assert io.statistics()["sockets"] == io.statistics()["sessions"] == 0
+                return
+            joined = {nsp for nsp, namespace in io.namespaces.items() if namespace.sockets}
+            assert joined == {nsp for nsp, state in model.states.items() if state == "connected"}
+        client.leave()
 
     run(main)

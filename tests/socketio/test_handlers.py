@@ -15,8 +15,7 @@ import pytest
 
 from telex.limits import Limits
 from telex.socketio.handlers import Handler, Inbox, Job, call, make_handler
-
-from .harness import run, settle
+from tests.socketio.harness import run, settle
 
 # What may be registered.
 

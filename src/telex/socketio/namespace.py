@@ -111,10 +111,17 @@ class Namespace(Broadcaster):
         `concurrent=True`; `thread=True` runs a plain function that blocks in a thread, in order.
         Raises `TypeError` for a function that cannot be called so, `ValueError` for a reserved name.
         """
-        if function is None:
-            return lambda found: self.on(event, found, concurrent=concurrent, thread=thread)
+
+        def register(found: Function) -> Function:
+            self._register(event, found, concurrent=concurrent, thread=thread)
+            return found
+
+        return register if function is None else register(function)
+
+    def _register(self, event: str, function: Callable[..., Any], *, concurrent: bool, thread: bool) -> None:
         if event == "*":
-            return self.on_any(function, concurrent=concurrent, thread=thread)
+            self.on_any(function, concurrent=concurrent, thread=thread)
+            return
         event = ALIASES.get(event, event)
         if event in RESERVED_EVENTS and event not in LIFECYCLE:
             raise ValueError(f"{event!r} is reserved: no client can send it")
@@ -122,7 +129,6 @@ class Namespace(Broadcaster):
         if event == "disconnecting" and handler.is_async:
             raise TypeError("a 'disconnecting' handler must be a plain function: it is over before the rooms are left")
         self.handlers[event] = handler
-        return function
 
     def on_any(self, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function:
         """Register a function called with the socket, the name and the arguments of every event, before its handler.

@@ -1,0 +1,259 @@
+"""Programs that users write, run as they stand: servers, what a server can say, namespaces and middleware, classes.
+
+Each program is a text, so that what runs here is what somebody would type; clients in memory talk to its `io`.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import telex
+from tests.socketio.harness import advance, join, open_client, run, settle
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def load(program: str) -> dict[str, Any]:
+    """Run a program and return its names."""
+    names: dict[str, Any] = {"__name__": "program"}
+    exec(compile(textwrap.dedent(program), "program", "exec"), names)  # noqa: S102  # it stands in this file
+    return names
+
+
+def test_a_server_in_six_lines() -> None:
+    program = """
+        import telex
+
+        io = telex.Server()
+
+        @io.on("chat")
+        async def chat(socket: telex.Socket, text: str) -> str:
+            await io.to("lobby").emit("chat", socket.id, text)
+            return "delivered"
+
+        @io.on("connect")
+        async def connected(socket: telex.Socket):
+            socket.join("lobby")
+
+        gone_with = []
+
+        @io.on("disconnect")
+        async def gone(socket: telex.Socket, reason: telex.DisconnectReason):
+            gone_with.append(reason)
+        """
+
+    async def main() -> None:
+        names = load(program)
+        io: telex.Server = names["io"]
+        ann, socket = await join(io)
+        bob, _ = await join(io)
+        await settle()
+        ann.emit("chat", "hello", ack_id=7)
+        said = f'2["chat","{socket.id}","hello"]'
+        assert await ann.heard() == [said, '37["delivered"]']
+        assert await bob.heard() == [said]
+        bob.leave()
+        await settle()
+        assert names["gone_with"] == ["transport close"]
+
+    run(main)
+
+
+def test_the_example_in_the_readme() -> None:
+    async def main() -> None:
+        io: telex.Server = load((EXAMPLES / "chat_six_lines.py").read_text())["io"]
+        ann, socket = await join(io)
+        bob, _ = await join(io)
+        ann.emit("chat", "hello", ack_id=1)
+        said = f'2["chat","{socket.id}","hello"]'
+        assert await ann.heard() == [said, '31["delivered"]']
+        assert await bob.heard() == [said]
+
+    run(main)
+
+
+SAYINGS = {
+    'io.emit("news", {"n": 1})': ('2["news",{"n":1}]', "ann bob cat"),
+    'io.to("room").emit("news", data)': ('2["news",[1,2]]', "ann bob"),
+    'io.emit("news", data, to="room")': ('2["news",[1,2]]', "ann bob"),
+    'io.to("room", "b").except_("c").emit("news", data)': ('2["news",[1,2]]', "ann bob"),
+    'socket.emit("hello", data)': ('2["hello",[1,2]]', "ann"),
+    'socket.broadcast.emit("joined", "ann")': ('2["joined","ann"]', "bob cat"),
+    'socket.volatile.emit("pos", x, y)': ('2["pos",1.5,2]', "ann"),
+}
+
+
+@pytest.mark.parametrize("line", SAYINGS)
+def test_what_a_server_can_say(line: str) -> None:
+    message, hearers = SAYINGS[line]
+
+    async def main() -> None:
+        io = telex.Server()
+        clients = {}
+        for name, rooms in {"ann": "room", "bob": "room b", "cat": "c"}.items():
+            clients[name], socket = await join(io)
+            socket.join(rooms.split())
+            if name == "ann":
+                ann = socket
+        eval(line, {"io": io, "socket": ann, "data": [1, 2], "x": 1.5, "y": 2})  # noqa: S307  # it stands above
+        heard = {name: await client.heard() for name, client in clients.items()}
+        assert {name: messages for name, messages in heard.items() if messages} == {
+            name: [message] for name in hearers.split()
+        }
+
+    run(main)
+
+
+def test_asking_clients() -> None:
+    program = """
+        import telex
+
+        io = telex.Server()
+
+        @io.on("begin")
+        async def begin(socket):
+            answer = await socket.call("confirm", "sure?", timeout=5)
+            try:
+                answers = await io.to("room").call("vote", timeout=5)
+            except telex.AckTimeout as error:
+                return answer, "missing", error.responses
+            return answer, answers
+        """
+
+    async def main() -> None:
+        io: telex.Server = load(program)["io"]
+        ann, socket = await join(io)
+        bob, other = await join(io)
+        for someone in (socket, other):
+            someone.join("room")
+        for attempt, bob_votes in enumerate((True, False)):
+            ann.emit("begin", ack_id=attempt)
+            first = 2 * attempt
+            assert await ann.heard() == [f'2{first}["confirm","sure?"]']
+            ann.send(f'3{first}["yes"]')
+            assert await ann.heard() == [f'2{first + 1}["vote"]']
+            assert await bob.heard() == [f'2{first + 1}["vote"]']
+            ann.send(f"3{first + 1}[1]")
+            if bob_votes:
+                bob.send(f"3{first + 1}[2]")
+                assert await ann.heard() == ['30["yes",[1,2]]']
+            else:
+                await advance(5)
+                assert await ann.heard() == ['31["yes","missing",[1]]']
+
+    run(main)
+
+
+def test_namespaces_middleware_and_classes() -> None:
+    program = """
+        import telex
+
+        SECRET = "secret"
+        io = telex.Server()
+
+        admin = io.of("/admin")
+
+        @admin.use
+        async def only_staff(socket):
+            if socket.handshake.auth.get("token") != SECRET:
+                raise telex.ConnectRefused("not authorized", data={"retry": False})
+
+        class Orders(telex.Namespace):
+            async def on_connect(self, socket):
+                socket.join("kitchen")
+
+            async def on_order(self, socket, order):
+                await self.to("kitchen").emit("cook", order)
+                return {"number": 1}
+
+        io.register(Orders("/orders"))
+        """
+
+    async def main() -> None:
+        io: telex.Server = load(program)["io"]
+        client = await open_client(io)
+        client.send('0/admin,{"token":"wrong"}')
+        assert await client.receive() == '4/admin,{"message":"not authorized","data":{"retry":false}}'
+        await client.connect("/admin", {"token": "secret"})
+        await client.connect("/orders")
+        client.emit("order", {"what": "tea"}, nsp="/orders", ack_id=3)
+        assert await client.heard() == ['2/orders,["cook",{"what":"tea"}]', '3/orders,3[{"number":1}]']
+
+    run(main)
+
+
+def test_what_a_socket_knows() -> None:
+    async def main() -> None:
+        io = telex.Server()
+        client = await open_client(io, "&version=2")
+        sid = await client.connect("/", {"token": "x"})
+        socket = io.sockets.sockets[sid]
+        assert socket.id == sid
+        assert socket.nsp is io.of("/")
+        assert socket.nsp.name == "/"
+        assert socket.rooms == {sid}
+        assert socket.data == {}
+        assert socket.connected
+        assert not socket.recovered
+        assert socket.handshake.query["version"] == "2"
+        assert socket.handshake.auth == {"token": "x"}
+        socket.disconnect(close=True)
+        assert not socket.connected
+
+    run(main)
+
+
+def test_a_blocking_handler_in_a_thread() -> None:
+    program = """
+        import telex, threading
+
+        io = telex.Server()
+
+        @io.on("report", thread=True)
+        def report(socket, n):
+            return threading.current_thread() is threading.main_thread(), n * 2
+        """
+
+    async def main() -> None:
+        io: telex.Server = load(program)["io"]
+        client, _ = await join(io)
+        client.emit("report", 21, ack_id=0)
+        assert await client.receive() == "30[false,42]"
+
+    run(main)
+
+
+def test_python_socketios_habits_that_work() -> None:
+    program = """
+        import telex
+
+        io = telex.Server()
+
+        @io.on("*")
+        async def any_event(socket, event, *args):
+            socket.emit("caught", event, *args)
+
+        @io.on("connection")
+        def connected(socket, auth):
+            socket.emit("welcome", auth)
+
+        @io.use
+        def check(socket):
+            if not socket.handshake.auth:
+                raise ConnectionRefusedError("authentication failed")
+        """
+
+    async def main() -> None:
+        io: telex.Server = load(program)["io"]
+        client = await open_client(io)
+        client.send("0")
+        assert await client.receive() == '4{"message":"authentication failed"}'
+        await client.connect("/", {"user": "ann"})
+        client.emit("what", 1)
+        assert await client.heard() == ['2["welcome",{"user":"ann"}]', '2["caught","what",1]']
+
+    run(main)
