@@ -74,6 +74,7 @@ class AsyncioStream(asyncio.Protocol):
         "_corked_bytes",
         "_has_peer_ended",
         "_high_mark",
+        "_is_backed_up",
         "_is_flush_asked",
         "_is_handling",
         "_is_over",
@@ -104,6 +105,7 @@ class AsyncioStream(asyncio.Protocol):
         self._written_bytes = 0
         self._is_handling = False  # the sink is at work, and we flush when it is done
         self._is_flush_asked = False  # at the end of the turn
+        self._is_backed_up = False  # the transport holds more than the low mark
         self._is_over = False  # the high mark was passed, and the sink has not been told of room since
         self._is_reading = True
         self._has_peer_ended = False
@@ -160,9 +162,11 @@ class AsyncioStream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Learn that the transport holds more than the low mark."""
+        self._is_backed_up = True
 
     def resume_writing(self) -> None:
         """Learn that the transport holds no more than the low mark."""
+        self._is_backed_up = False
         self._tell_room()
 
     # What the floors above call.
@@ -196,7 +200,8 @@ class AsyncioStream(asyncio.Protocol):
         self._cork.append(data)
         self._corked_bytes += len(data)
         self._written_bytes += len(data)
-        if not self._is_over and self.buffered_bytes > self._high_mark:
+        # Neither half above the low mark is together not above the high one: the usual case, and a cheap question.
+        if (self._is_backed_up or self._corked_bytes > self._low_mark) and self.buffered_bytes > self._high_mark:
             self._is_over = True
         if not self._is_handling:
             self._ask_flush()
