@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +38,12 @@ class Running:
         return self.server.server_state
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop turn until this is so; `running` ends what takes too long."""
+    while not condition():  # noqa: ASYNC110  # there is nothing to wait for but the condition itself
+        await asyncio.sleep(0)
+
+
 @contextlib.asynccontextmanager
 async def running(app: App, **options: Any) -> AsyncIterator[Running]:
     """Run uvicorn in this loop on a free port until the block ends."""
@@ -51,8 +58,8 @@ async def running(app: App, **options: Any) -> AsyncIterator[Running]:
             server.should_exit = True
             async with asyncio.timeout(SECONDS):
                 await task
+                await until(lambda: not server.server_state.tasks)
     assert server.server_state.connections == set()
-    assert server.server_state.tasks == set()
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
@@ -395,12 +402,6 @@ def test_sending_to_a_peer_that_has_gone_is_an_os_error(caplog: pytest.LogCaptur
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Let the loop turn until this is so; `running` ends what takes too long."""
-    while not condition():  # noqa: ASYNC110  # there is nothing to wait for but the condition itself
-        await asyncio.sleep(0)
-
-
 def test_send_waits_while_the_peer_does_not_read() -> None:
     sent = []
     chunk = b"x" * 100_000
@@ -577,5 +578,109 @@ def test_frames_sent_in_a_hurry() -> None:
             writer.close()
             await writer.wait_closed()
         assert received == [{"type": "websocket.receive", "text": "hi"}]
+
+    run(main)
+
+
+HEAD = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+def test_a_list_of_extensions_that_is_malformed() -> None:
+    events: list[Event] = []
+
+    async def main() -> None:
+        async with running(recording(events, ACCEPT)) as served:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(HEAD + b'Sec-WebSocket-Extensions: x; y="\r\n\r\n')
+            assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+
+    run(main)
+    assert [event["type"] for event in events] == ["websocket.disconnect"]
+
+
+def test_too_much_in_a_hurry() -> None:
+    events: list[Event] = []
+
+    async def main() -> None:
+        asked = asyncio.Event()
+
+        async def app(scope: Event, receive: Receive, send: Send) -> None:
+            await receive()
+            asked.set()
+            events.append(await receive())
+
+        async with running(app) as served:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(HEAD + b"\r\n")
+            await asked.wait()
+            writer.write(b"x" * 100_000)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    run(main)
+    assert [event["type"] for event in events] == ["websocket.disconnect"]
+
+
+def test_an_application_that_does_not_end_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Event, receive: Receive, send: Send) -> None:
+        await send(ACCEPT)
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        async with running(app, timeout_graceful_shutdown=0.05) as served, connect(served.url) as ws:
+            served.server.should_exit = True
+            await ws.wait_closed()
+            assert ws.close_code == 1012
+
+    run(main)
+    assert "Cancel 1 running task" in caplog.text
+
+
+def test_a_status_without_a_name() -> None:
+    answers: list[Event] = [
+        {"type": "websocket.http.response.start", "status": 499, "headers": [(b"content-length", b"2")]},
+        {"type": "websocket.http.response.body", "body": b"no"},
+    ]
+
+    async def main() -> None:
+        async with running(recording([], *answers)) as served:
+            refused = await refusal(served.url)
+            assert (refused.status, refused.body) == (499, b"no")
+
+    run(main)
+
+
+def test_on_a_unix_socket(tmp_path: Path) -> None:
+    scopes: list[Event] = []
+
+    async def app(scope: Event, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await echo(scope, receive, send)
+
+    async def main() -> None:
+        path = str(tmp_path / "s")
+        with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as sock:
+            listening.bind(path)
+            config = uvicorn.Config(app, ws=Protocol, lifespan="off", log_config=None)
+            server = uvicorn.Server(config)
+            task = asyncio.create_task(server.serve(sockets=[listening]))
+            await until(lambda: server.started)
+            sock.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(sock, path)
+            async with connect("ws://localhost", sock=sock) as ws:
+                await ws.send("x")
+                assert await ws.recv() == "x"
+            server.should_exit = True
+            await task
+        assert scopes[0]["client"] is None
+        assert scopes[0]["server"] == (path, None)
 
     run(main)
