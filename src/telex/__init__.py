@@ -5,9 +5,9 @@ The floors have packages of their own: `telex.websocket`, `telex.engineio`, `tel
 is here.
 """
 
-from . import websocket
-from .engineio import Cookie
-from .errors import (
+from telex import websocket
+from telex.engineio import Cookie
+from telex.errors import (
     AckTimeout,
     ConnectionClosed,
     ConnectRefused,
@@ -18,11 +18,11 @@ from .errors import (
     TelexError,
     TooManyAcks,
 )
-from .limits import Limits
-from .serving.asgi import Server
-from .serving.run import run
-from .socketio import BroadcastOperator, DisconnectReason, Handshake, Namespace, Sent, Socket
-from .types import Headers
+from telex.limits import Limits
+from telex.serving.asgi import Server
+from telex.serving.run import run
+from telex.socketio import BroadcastOperator, DisconnectReason, Handshake, Namespace, Sent, Socket
+from telex.types import Headers
 
 __all__ = [
     "AckTimeout",

@@ -1,5 +1,5 @@
 """`python -m telex` is the command `telex`."""
 
-from .cli import main
+from telex.cli import main
 
 main()

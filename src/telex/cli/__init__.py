@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from ..serving.run import run
+from telex.serving.run import run
 
 __all__ = ["main"]
 

@@ -3,12 +3,12 @@
 Source: Engine.IO protocol v4.
 """
 
-from .cors import Cors, is_cross_origin
-from .handshake import Cookie, Request, Response
-from .packets import Packet, message
-from .server import AllowRequest, Engine, WebSocketAdmission
-from .session import CloseReason, Session, SessionSink
-from .transports import Body, Channel, PeerGone, WebSocketTransport
+from telex.engineio.cors import Cors, is_cross_origin
+from telex.engineio.handshake import Cookie, Request, Response
+from telex.engineio.packets import Packet, message
+from telex.engineio.server import AllowRequest, Engine, WebSocketAdmission
+from telex.engineio.session import CloseReason, Session, SessionSink
+from telex.engineio.transports import Body, Channel, PeerGone, WebSocketTransport
 
 __all__ = [
     "AllowRequest",

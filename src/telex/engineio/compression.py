@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 
-from .handshake import Response
+from telex.engineio.handshake import Response
 
 __all__ = ["choose_coding", "compress"]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from .handshake import Request, Response
+from telex.engineio.handshake import Request, Response
 
 __all__ = ["Cors", "is_cross_origin", "parse_origin"]
 

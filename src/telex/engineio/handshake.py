@@ -17,9 +17,9 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from ..limits import Limits
-from ..types import Headers
-from .packets import Packet
+from telex.engineio.packets import Packet
+from telex.limits import Limits
+from telex.types import Headers
 
 __all__ = ["Cookie", "Delivery", "Refusal", "RefusalKind", "Request", "Response", "open_packet"]
 

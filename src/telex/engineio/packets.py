@@ -14,8 +14,8 @@ from __future__ import annotations
 import binascii
 from enum import IntEnum
 
-from ..errors import EnginePacketError
-from ..types import Data
+from telex.errors import EnginePacketError
+from telex.types import Data
 
 __all__ = [
     "CLOSE",

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ..errors import EnginePacketError
-from ..types import Data
-from .packets import Packet, PacketType, decode_text
+from telex.engineio.packets import Packet, PacketType, decode_text
+from telex.errors import EnginePacketError
+from telex.types import Data
 
 __all__ = ["SEPARATOR", "decode", "encode"]
 

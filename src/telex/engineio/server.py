@@ -14,13 +14,13 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 
-from ..limits import Limits
-from ..streams.deadlines import deadlines_of
-from .compression import compress
-from .cors import Cors
-from .handshake import Cookie, Refusal, RefusalKind, Request, Response, open_packet
-from .session import Session, SessionSink
-from .transports import Body, Channel, PollingTransport, WebSocketTransport
+from telex.engineio.compression import compress
+from telex.engineio.cors import Cors
+from telex.engineio.handshake import Cookie, Refusal, RefusalKind, Request, Response, open_packet
+from telex.engineio.session import Session, SessionSink
+from telex.engineio.transports import Body, Channel, PollingTransport, WebSocketTransport
+from telex.limits import Limits
+from telex.streams.deadlines import deadlines_of
 
 __all__ = ["AllowRequest", "Engine", "WebSocketAdmission"]
 

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Protocol
 
-from ..errors import EnginePacketError
-from ..limits import Limits, Quota
-from ..streams.deadlines import Deadline, Deadlines
-from ..types import Data
-from .packets import PING, PROBE_ANSWER, Packet, PacketType
+from telex.engineio.packets import PING, PROBE_ANSWER, Packet, PacketType
+from telex.errors import EnginePacketError
+from telex.limits import Limits, Quota
+from telex.streams.deadlines import Deadline, Deadlines
+from telex.types import Data
 
 __all__ = ["NOOP_INTERVAL", "CloseReason", "Session", "SessionSink", "State", "Transport"]
 

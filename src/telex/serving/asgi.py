@@ -24,12 +24,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ..engineio import Engine, PeerGone, Request, Response, WebSocketTransport
-from ..engineio.packets import size_of
-from ..limits import Limits
-from ..socketio import Server as SocketServer
-from ..streams.fairness import FRAMES_PER_TURN
-from ..types import Data, Headers
+from telex.engineio import Engine, PeerGone, Request, Response, WebSocketTransport
+from telex.engineio.packets import size_of
+from telex.limits import Limits
+from telex.socketio import Server as SocketServer
+from telex.streams.fairness import FRAMES_PER_TURN
+from telex.types import Data, Headers
 
 __all__ = ["App", "Server", "servers_in_use"]
 

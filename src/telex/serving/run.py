@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
-from .asgi import App, Server, servers_in_use
+from telex.serving.asgi import App, Server, servers_in_use
 
 if TYPE_CHECKING:
     import socket

@@ -3,11 +3,11 @@
 Source: Socket.IO protocol v5.
 """
 
-from .broadcast import BroadcastOperator, Sent
-from .namespace import Namespace
-from .reasons import DisconnectReason
-from .server import Server
-from .socket import Handshake, Socket, SocketOperator
+from telex.socketio.broadcast import BroadcastOperator, Sent
+from telex.socketio.namespace import Namespace
+from telex.socketio.reasons import DisconnectReason
+from telex.socketio.server import Server
+from telex.socketio.socket import Handshake, Socket, SocketOperator
 
 __all__ = [
     "BroadcastOperator",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import TooManyAcks
+from telex.errors import TooManyAcks
 
 __all__ = ["Acks", "Answer", "as_values", "from_values"]
 

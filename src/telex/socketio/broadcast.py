@@ -12,12 +12,12 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AckTimeout, TooManyAcks
-from .acks import from_values
+from telex.errors import AckTimeout, TooManyAcks
+from telex.socketio.acks import from_values
 
 if TYPE_CHECKING:
-    from .namespace import Namespace
-    from .socket import Socket
+    from telex.socketio.namespace import Namespace
+    from telex.socketio.socket import Socket
 
 __all__ = ["BroadcastOperator", "Broadcaster", "Flags", "Sent", "names"]
 

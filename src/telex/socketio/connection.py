@@ -17,19 +17,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ..engineio import CloseReason, Request, Session, is_cross_origin, message
-from ..errors import ConnectRefused, SocketPacketError
-from ..limits import Limits, Quota
-from ..streams.deadlines import Deadline, deadlines_of
-from ..types import Data
-from .handlers import is_being_cancelled, start
-from .packets import Packet, PacketType, event_name
-from .parsers import Decoder, encode
-from .reasons import DisconnectReason
-from .socket import Handshake, Socket
+from telex.engineio import CloseReason, Request, Session, is_cross_origin, message
+from telex.errors import ConnectRefused, SocketPacketError
+from telex.limits import Limits, Quota
+from telex.socketio.handlers import is_being_cancelled, start
+from telex.socketio.packets import Packet, PacketType, event_name
+from telex.socketio.parsers import Decoder, encode
+from telex.socketio.reasons import DisconnectReason
+from telex.socketio.socket import Handshake, Socket
+from telex.streams.deadlines import Deadline, deadlines_of
+from telex.types import Data
 
 if TYPE_CHECKING:
-    from .server import Server
+    from telex.socketio.server import Server
 
 __all__ = ["Connection"]
 

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from ..limits import Limits
+from telex.limits import Limits
 
 __all__ = ["Handler", "Inbox", "Job", "call", "is_being_cancelled", "make_handler", "start"]
 

@@ -13,17 +13,17 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from ..engineio import Packet, message
-from ..limits import Limits
-from .broadcast import Broadcaster, BroadcastOperator
-from .handlers import Handler, make_handler
-from .packets import RESERVED_EVENTS, PacketType
-from .parsers import encode
-from .rooms import Rooms
-from .socket import Socket
+from telex.engineio import Packet, message
+from telex.limits import Limits
+from telex.socketio.broadcast import Broadcaster, BroadcastOperator
+from telex.socketio.handlers import Handler, make_handler
+from telex.socketio.packets import RESERVED_EVENTS, PacketType
+from telex.socketio.parsers import encode
+from telex.socketio.rooms import Rooms
+from telex.socketio.socket import Socket
 
 if TYPE_CHECKING:
-    from .server import Server
+    from telex.socketio.server import Server
 
 __all__ = ["AnyMiddleware", "Function", "Middleware", "Namespace"]
 

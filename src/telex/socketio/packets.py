@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from ..errors import SocketPacketError
-from ..limits import Limits
+from telex.errors import SocketPacketError
+from telex.limits import Limits
 
 __all__ = [
     "MAX_ACK_ID",

@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 
-from ..errors import SocketPacketError
-from ..limits import Limits
-from ..types import Data
-from .packets import Head, Packet, PacketType, check_payload, format_head, parse_head
+from telex.errors import SocketPacketError
+from telex.limits import Limits
+from telex.socketio.packets import Head, Packet, PacketType, check_payload, format_head, parse_head
+from telex.types import Data
 
 __all__ = ["Decoder", "encode"]
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, overload
 
-from ..engineio import AllowRequest, Cookie, Cors, Engine, Request, Session
-from ..limits import Limits, default_max_connections
-from .broadcast import Broadcaster, BroadcastOperator
-from .connection import Connection
-from .namespace import AnyMiddleware, Function, Namespace
-from .reasons import DisconnectReason
+from telex.engineio import AllowRequest, Cookie, Cors, Engine, Request, Session
+from telex.limits import Limits, default_max_connections
+from telex.socketio.broadcast import Broadcaster, BroadcastOperator
+from telex.socketio.connection import Connection
+from telex.socketio.namespace import AnyMiddleware, Function, Namespace
+from telex.socketio.reasons import DisconnectReason
 
 __all__ = ["Server"]
 

@@ -16,20 +16,20 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from ..engineio import Packet, message
-from ..errors import AckTimeout, Disconnected
-from ..streams.deadlines import Deadline, deadlines_of
-from ..types import Headers
-from .acks import Acks, Answer, as_values, from_values
-from .broadcast import BroadcastOperator, Flags, Sent, names
-from .handlers import Handler, Inbox, Job, call
-from .packets import PacketType
-from .parsers import encode
-from .reasons import DisconnectReason
+from telex.engineio import Packet, message
+from telex.errors import AckTimeout, Disconnected
+from telex.socketio.acks import Acks, Answer, as_values, from_values
+from telex.socketio.broadcast import BroadcastOperator, Flags, Sent, names
+from telex.socketio.handlers import Handler, Inbox, Job, call
+from telex.socketio.packets import PacketType
+from telex.socketio.parsers import encode
+from telex.socketio.reasons import DisconnectReason
+from telex.streams.deadlines import Deadline, deadlines_of
+from telex.types import Headers
 
 if TYPE_CHECKING:
-    from .connection import Connection
-    from .namespace import Namespace
+    from telex.socketio.connection import Connection
+    from telex.socketio.namespace import Namespace
 
 __all__ = ["Handshake", "Socket", "SocketOperator"]
 

@@ -1,6 +1,6 @@
 """The ways a session's packets travel."""
 
-from .polling import Body, PeerGone, PollingTransport
-from .websocket import Channel, WebSocketTransport
+from telex.engineio.transports.polling import Body, PeerGone, PollingTransport
+from telex.engineio.transports.websocket import Channel, WebSocketTransport
 
 __all__ = ["Body", "Channel", "PeerGone", "PollingTransport", "WebSocketTransport"]

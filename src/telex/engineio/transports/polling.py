@@ -27,12 +27,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from ...errors import EnginePacketError
-from ...limits import Limits
-from .. import payloads
-from ..handshake import Refusal, RefusalKind, Request, Response
-from ..packets import CLOSE, NOOP, Packet
-from ..session import CloseReason, Session
+from telex.engineio import payloads
+from telex.engineio.handshake import Refusal, RefusalKind, Request, Response
+from telex.engineio.packets import CLOSE, NOOP, Packet
+from telex.engineio.session import CloseReason, Session
+from telex.errors import EnginePacketError
+from telex.limits import Limits
 
 __all__ = ["Body", "PeerGone", "PollingTransport"]
 
