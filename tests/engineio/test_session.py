@@ -363,6 +363,31 @@ def test_e20_no_pong_ends_the_session() -> None:
     assert websocket.is_discarded
 
 
+def test_a_pong_that_lies_unread_is_not_missed() -> None:
+    scene, websocket = on_websocket()
+    scene.session.pause_reading()
+    scene.clock.advance(INTERVAL + 10 * TIMEOUT)
+    assert websocket.sent == ["2"]
+    scene.session.resume_reading()
+    scene.clock.advance(TIMEOUT - 0.001)
+    assert scene.floor.events == []
+    scene.clock.advance(0.001)
+    assert scene.floor.events == [CloseReason.PING_TIMEOUT]
+    assert scene.is_over()
+
+
+def test_reading_again_between_heartbeats_moves_nothing() -> None:
+    scene, websocket = on_websocket()
+    scene.session.pause_reading()
+    scene.clock.advance(1)
+    scene.session.resume_reading()
+    scene.session.resume_reading()
+    scene.clock.advance(INTERVAL - 1)
+    assert websocket.sent == ["2"]
+    scene.clock.advance(TIMEOUT)
+    assert scene.floor.events == [CloseReason.PING_TIMEOUT]
+
+
 def test_e20_e29_a_client_that_polls_but_never_answers_is_told() -> None:
     scene, polling = on_polling()
     polling.poll()

@@ -235,7 +235,8 @@ class Client:
         self.wires.append(packet)
         if packet == "2":
             if self.answers_pings:
-                asyncio.get_running_loop().call_soon(self.transport.message_received, "3")
+                self._unsaid.append("3")
+                asyncio.get_running_loop().call_soon(self.go_on)
         elif isinstance(packet, bytes) or packet.startswith("4"):
             self.messages.append(packet if isinstance(packet, bytes) else packet[1:])
             self.compressed.append(compress)

@@ -708,6 +708,30 @@ def test_two_lagging_namespaces_must_both_catch_up() -> None:
     run(main)
 
 
+def test_a_handler_that_lags_for_minutes_is_no_fault_of_its_client() -> None:
+    async def main() -> None:
+        io = telex.Server(ping_interval=25, ping_timeout=20, limits=telex.Limits(recv_queue_high=2))
+        gate = asyncio.Event()
+        io.on("slow", lambda socket: gate.wait())
+        reasons: list[str] = []
+        io.on("disconnect", lambda socket, reason: reasons.append(reason))
+        client, _ = await join(io)
+        for _ in range(10):
+            client.emit("slow")
+        await advance(300)  # its answers to the heartbeat lie unread behind its events
+        assert client.line.is_paused
+        assert client.n_unsaid > 1
+        gate.set()
+        await advance(300)
+        assert client.n_unsaid == 0
+        assert not client.is_closed
+        client.answers_pings = False
+        await advance(45)
+        assert reasons == ["ping timeout"]
+
+    run(main)
+
+
 def test_a_handler_that_asks_its_client_while_the_queue_is_full_gets_its_answer() -> None:
     async def main() -> None:
         io = telex.Server(limits=telex.Limits(recv_queue_high=4))

@@ -287,6 +287,8 @@ class Session:
 
     def resume_reading(self) -> None:
         """Take from the peer again."""
+        if self._is_paused and self._beat is not Beat.RESTING:
+            self._heartbeat.move(self._deadlines.now() + self._limits.ping_timeout)  # its pong is among what waits
         self._is_paused = False
         self.transport.resume_reading()
 
@@ -387,7 +389,10 @@ class Session:
 
     def _heartbeat_due(self) -> None:
         if self._beat is not Beat.RESTING:
-            self._abandon(CloseReason.PING_TIMEOUT)
+            if self._is_paused:  # its pong may lie unread: that we lag is not the peer's fault
+                self._heartbeat = self._after(self._limits.ping_timeout, self._heartbeat_due)
+            else:
+                self._abandon(CloseReason.PING_TIMEOUT)
             return
         self._beat = Beat.AWAITING
         self._heartbeat = self._after(self._limits.ping_timeout, self._heartbeat_due)
