@@ -1,6 +1,6 @@
 """What the interoperability tests talk to: every way of saying and hearing something, and nothing else.
 
-`client.mjs` and `test_python_socketio.py` are the other side. The heartbeat can be made quick by the environment.
+`client.mjs` and `test_python_clients.py` are the other side. The heartbeat can be made quick by the environment.
 """
 
 from __future__ import annotations
