@@ -135,8 +135,9 @@ const scenes = {
 
     // The bot is a Python program in the same room.
     await say(grace, "/roll 2d6");
-    await grace.page.locator('#messages li[data-bot]').last().waitFor();
-    await ada.page.locator('#messages li[data-bot]').last().waitFor();
+    for (const { page } of [ada, grace]) {
+      await page.locator("#messages li[data-bot]", { hasText: /\d \+ \d = \d+/ }).waitFor();
+    }
 
     await say(ada, "What a view. And all of it went over the wire as bytes.");
     await message(grace, "Ada", "What a view").waitFor();
