@@ -100,11 +100,11 @@ class Server(SocketServer):
 
         if other is not None:
             await other(scope, receive_and_close, send)
-            return
-        await receive_and_close()
-        await send({"type": "lifespan.startup.complete"})
-        await receive_and_close()
-        await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await receive_and_close()
+            await send({"type": "lifespan.startup.complete"})
+            await receive_and_close()
+            await send({"type": "lifespan.shutdown.complete"})
 
 
 async def serve_http(engine: Engine, scope: Scope, receive: Receive, send: Send) -> None:
