@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import weakref
 from collections.abc import Callable
@@ -1081,5 +1082,35 @@ def test_r11_every_packet_in_every_state(steps: list[tuple[str, str]]) -> None:
             joined = {nsp for nsp, namespace in io.namespaces.items() if namespace.sockets}
             assert joined == {nsp for nsp, state in model.states.items() if state == "connected"}
         client.leave()
+
+    run(main)
+
+
+# Anything at all.
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just({"_placeholder": True, "num": 0}),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=5,
+)
+HEADS = st.sampled_from(["0", "1", "2", "20", "2/a,", "30", "4", "50-", "51-", "52-/a,1", "61-0", "6/a,", "0/a,", "2/"])
+MESSAGES = st.builds(lambda start, value: start + json.dumps(value), HEADS, JSON) | HEADS | st.text(max_size=20)
+
+
+@given(st.lists(MESSAGES | st.just('2["ask"]') | st.binary(max_size=5), max_size=12))
+def test_r12_whatever_a_client_says_it_is_served_or_closed(messages: list[Data]) -> None:
+    async def main() -> None:
+        io = telex.Server()
+        io.of("/a").on("*", lambda socket, event, *args: args)
+        io.on("ask", lambda socket: socket.emit("question", callback=lambda *values: values))
+        io.on("", lambda socket, *args: args)
+        client, socket = await join(io)
+        client.send(*messages)
+        await settle()
+        assert socket.connected is (socket.id in io.sockets.sockets)
+        if not client.is_closed:
+            client.leave()
+        assert io.statistics()["sockets"] == io.statistics()["sessions"] == 0
+        assert len(deadlines_of(the_loop())) == 0
 
     run(main)

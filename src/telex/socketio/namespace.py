@@ -107,8 +107,9 @@ class Namespace(Broadcaster):
         client's auth; "disconnecting" (a plain function; the rooms are still set) and "disconnect" with the reason;
         "*" is `on_any`.
 
-        Args: a coroutine function runs in order with the socket's other events, or beside them with
-        `concurrent=True`; `thread=True` runs a plain function that blocks in a thread, in order.
+        Args: a coroutine function runs in order with the socket's other events, which wait until it has ended, or
+        beside them with `concurrent=True`, as an endless one must; `thread=True` runs a plain function that blocks in
+        a thread, in order.
         Raises `TypeError` for a function that cannot be called so, `ValueError` for a reserved name.
         """
 
