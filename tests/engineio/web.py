@@ -60,17 +60,10 @@ class EchoFloor:
 
     async def closed(self) -> CloseReason:
         """Wait for the end."""
-        return (await self._wait(lambda: self.reasons))[0]
-
-    async def heard(self, n_messages: int = 1) -> list[Data]:
-        """Wait for messages."""
-        return await self._wait(lambda: self.messages[:n_messages] if len(self.messages) >= n_messages else [])
-
-    async def _wait(self, find: Callable[[], list[Any]]) -> list[Any]:
-        while not (found := find()):
+        while not self.reasons:
             self.changed.clear()
             await self.changed.wait()
-        return found
+        return self.reasons[0]
 
 
 class EngineApp:
@@ -128,7 +121,7 @@ class TestServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
-            (connection.abort if isinstance(connection, AsyncioStream) else connection.transport.abort)()  # type: ignore[union-attr]
+            (connection.abort if isinstance(connection, AsyncioStream) else connection.transport.abort)()
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks)
         await self.lifespan.shutdown()

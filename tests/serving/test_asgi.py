@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, MutableMapping
 from itertools import pairwise
 from typing import Any
 
@@ -37,7 +37,7 @@ from tests.engineio.loops import run as run_at_once
 from tests.engineio.loops import settle
 from tests.engineio.web import Answer, EngineApp, Site, WebSocket, run, serve
 
-Event = dict[str, Any]
+Event = MutableMapping[str, Any]
 POLL = "EIO=4&transport=polling"
 SOCKET = "EIO=4&transport=websocket"
 
@@ -81,9 +81,8 @@ def http_scope(path: str, query: str = POLL, **more: Any) -> Event:
 
 
 def websocket_scope(path: str = "/socket.io/", query: str = SOCKET, **more: Any) -> Event:
-    scope = http_scope(path, query, type="websocket", extensions={"websocket.http.response": {}}, **more)
-    del scope["method"]
-    return scope
+    more |= {"type": "websocket", "extensions": {"websocket.http.response": {}}}
+    return {key: value for key, value in http_scope(path, query, **more).items() if key != "method"}
 
 
 async def ask(app: Any, scope: Event) -> Recorder:
@@ -424,7 +423,7 @@ def test_a_websocket_is_refused_with_a_response_where_the_server_can() -> None:
 def test_and_with_a_close_where_it_cannot(extensions: Any) -> None:
     async def main() -> None:
         recorder = Recorder({"type": "websocket.connect"})
-        scope = websocket_scope(query="EIO=3&transport=websocket") | {"extensions": extensions}
+        scope = {**websocket_scope(query="EIO=3&transport=websocket"), "extensions": extensions}
         await Server()(scope, recorder.receive, recorder.send)
         assert recorder.sent == [{"type": "websocket.close", "code": 1008, "reason": "Unsupported protocol version"}]
 
@@ -601,10 +600,7 @@ class Line:
     def said(self) -> list[str | bytes | int]:
         """Return the messages sent after the first packet, and the code of a close."""
         assert self.sent[0]["type"] == "websocket.accept"
-        return [
-            event["code"] if event["type"] == "websocket.close" else event.get("text", event.get("bytes"))
-            for event in self.sent[2:]
-        ]
+        return [event[next(kind for kind in ("code", "text", "bytes") if kind in event)] for event in self.sent[2:]]
 
     async def is_over(self) -> None:
         """See that the call ended in order, and that nothing is left of it."""
