@@ -932,7 +932,7 @@ class Conversation(RuleBasedStateMachine):
             self.hear(self.websocket.sent[self.n_messages - 1])
         if self.websocket is not None and self.websocket.is_closing and not self.is_upgraded:
             # A client that was answered no longer polls, so it must not be dropped before its time.
-            is_late = self.scene.clock.now - self.probed_at >= LIMITS.upgrade_timeout
+            is_late = self.scene.clock.now - self.probed_at > LIMITS.upgrade_timeout - 0.001
             assert not self.is_pausing or is_late or self.scene.finished
             self.websocket, self.is_pausing = None, False
 
