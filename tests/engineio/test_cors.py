@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telex.engineio.cors import Cors, is_cross_origin, parse_origin
+from telex.engineio.cors import Cors, is_cross_origin
 from telex.engineio.handshake import Request
 from telex.types import Headers
+from telex.websocket.handshake import parse_origin
 
 ALLOWED = ["https://example.org", "http://localhost:3000", "capacitor://localhost"]
 VARY = ("vary", "Origin")

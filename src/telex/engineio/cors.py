@@ -11,29 +11,14 @@ Source: WHATWG Fetch, "CORS protocol"; RFC 6454; RFC 6455 §10.2.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from telex.engineio.handshake import Request, Response
+from telex.websocket.handshake import Origin, parse_origin
 
-__all__ = ["Cors", "is_cross_origin", "parse_origin"]
+__all__ = ["Cors", "is_cross_origin"]
 
-DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 ALLOWED_METHODS = "GET,POST"
-ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\x00-\x20\x7f/?#@:\\\[\]]+)(?::([0-9]{1,5}))?")
-Origin = tuple[str, str, int | None]
-
-
-def parse_origin(text: str) -> Origin | None:
-    """Return (scheme, host, port) of an origin in lower case, or `None` for what is none, such as "null".
-
-    Origins of apps and browser extensions ("capacitor://localhost") have no port.
-    """
-    found = ORIGIN.fullmatch(text.lower()) if text.isascii() else None
-    if found is None:
-        return None
-    scheme, host, port = found.groups()
-    return scheme, host, DEFAULT_PORTS.get(scheme) if port is None else int(port)
 
 
 class Cors:

@@ -58,6 +58,7 @@ __all__ = [
     "check_response",
     "make_key",
     "parse_extensions",
+    "parse_origin",
     "parse_origins",
     "parse_url",
     "refuse",
@@ -67,8 +68,8 @@ __all__ = [
 # Possessive quantifiers keep every pattern linear in what a peer sends.
 _HOST = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]*+)?")
 _KEY = re.compile(r"[0-9A-Za-z+/]{22}==")  # base64 of 16 bytes
-_PARAMETER = re.compile(rf';[ \t]*+({TCHAR}++)[ \t]*+(?:=[ \t]*+({TCHAR}++|"(?:\\?{TCHAR})++")[ \t]*+)?+')
-_EXTENSION = re.compile(rf"({TCHAR}++)[ \t]*+((?:{_PARAMETER.pattern})*+)(?=,|\Z)")
+_PARAMETER = re.compile(rf';[ \t]*+({TCHAR}++)[ \t]*+(?:=[ \t]*+({TCHAR}++|"(?:\\?{TCHAR})+")[ \t]*+)?')
+_EXTENSION = re.compile(rf"({TCHAR}++)[ \t]*+((?:{_PARAMETER.pattern})*)(?=,|\Z)")
 _GAP = re.compile(r"[ \t,]*+")  # RFC 9110 §5.6.1.2: a recipient ignores empty elements of a list
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.\-]*+)://([a-z0-9\-._~!$&'()*+,;=%]++|\[[0-9a-f:.]++\])(?::([0-9]{1,5}))?")
 
@@ -172,7 +173,7 @@ Origin = tuple[str, str, int | None]
 """Scheme, host and port of a web origin (RFC 6454 §4), in lower case, the port filled in where the scheme has one."""
 
 
-def _parse_origin(text: str) -> Origin | None:
+def parse_origin(text: str) -> Origin | None:
     """Return the origin a text stands for; None for `null` and whatever else is none."""
     match = _ORIGIN.fullmatch(text.lower())
     if match is None:
@@ -185,7 +186,7 @@ def parse_origins(origins: Iterable[str]) -> frozenset[Origin]:
     """Return a policy for `check_origin`. Raises `ValueError` for a text that is no origin, such as `null` or `*`."""
     parsed: set[Origin] = set()
     for text in origins:
-        origin = _parse_origin(text)
+        origin = parse_origin(text)
         if origin is None:
             raise ValueError(f"not an origin: {text!r}; write it as https://example.com")
         parsed.add(origin)
@@ -205,7 +206,7 @@ def check_origin(request: Request, origins: frozenset[Origin] | None, *, require
     if not values:
         if require_origin:
             raise HandshakeError(403, "An Origin is needed.")
-    elif len(values) > 1 or (origins is not None and _parse_origin(values[0]) not in origins):
+    elif len(values) > 1 or (origins is not None and parse_origin(values[0]) not in origins):
         raise HandshakeError(403, "This origin is not allowed.")
 
 
