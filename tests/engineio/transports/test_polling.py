@@ -258,6 +258,24 @@ def test_packets_and_a_client_that_leaves_in_the_same_moment() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("n_turns", range(6))
+def test_packets_sent_so_many_turns_after_the_client_left(n_turns: int) -> None:
+    async def main() -> None:
+        scene = Scene()
+        body = MemoryBody()
+        poll = await scene.get(body)
+        body.gone.set()
+        for _ in range(n_turns):
+            await asyncio.sleep(0)
+        scene.send("anybody there?")
+        await asyncio.wait([poll])
+        if poll.exception() is None:
+            scene.transport.lost()  # as the server below finds out
+        await scene.check_over(CloseReason.TRANSPORT_ERROR)
+
+    run(main())
+
+
 def test_a_cancelled_poll_leaves_the_next_one_parked() -> None:
     # The first is answered; before its task runs on, a second comes and the first is cancelled.
     async def main() -> None:
@@ -611,6 +629,17 @@ def test_requests_after_the_end() -> None:
         scene.session.abort()
         assert await (await scene.get()) == UNKNOWN_SID
         assert await (await scene.post(b"4hi", None)) == UNKNOWN_SID
+        await scene.check_over(CloseReason.FORCED_CLOSE)
+
+    run(main())
+
+
+def test_a_close_answers_a_parked_poll() -> None:
+    async def main() -> None:
+        scene = Scene()
+        poll = await scene.get()
+        scene.session.close()
+        assert (await poll).body == b"1"
         await scene.check_over(CloseReason.FORCED_CLOSE)
 
     run(main())
