@@ -327,6 +327,17 @@ def test_a_websocket_takes_packets_while_it_has_room() -> None:
     assert websocket.sent == ["4" + big, "4waits"]
 
 
+def test_nothing_overtakes_what_waits() -> None:
+    scene, websocket = on_websocket()
+    websocket.is_reading = False
+    send(scene, "x" * websocket.high)
+    send(scene, "waits")
+    websocket.buffered_bytes = 0  # there is room, and the session has not heard of it
+    assert not scene.session.is_writable
+    send(scene, "behind it")
+    assert websocket.sent[1:] == ["4waits", "4behind it"]
+
+
 # The heartbeat
 
 
@@ -422,6 +433,30 @@ def test_a_pong_after_the_extension_counts() -> None:
     scene.receive(websocket, PacketType.MESSAGE, "large")  # each ping may be put off once
     scene.clock.advance(TIMEOUT - 1)
     assert scene.session.is_open
+
+
+def test_a_client_that_is_read_again_has_its_time_for_the_pong() -> None:
+    scene, websocket = on_websocket()
+    scene.clock.advance(INTERVAL)
+    scene.session.pause_reading()
+    scene.clock.advance(TIMEOUT - 1)
+    scene.session.resume_reading()
+    scene.clock.advance(1)
+    scene.session.resume_reading()  # nothing was paused, so nothing moves
+    scene.clock.advance(TIMEOUT - 1.001)
+    assert scene.session.is_open
+    scene.clock.advance(0.001)
+    assert scene.floor.events == [CloseReason.PING_TIMEOUT]
+    assert websocket.sent == ["2"]
+
+
+def test_a_pause_between_heartbeats_moves_nothing() -> None:
+    scene, websocket = on_websocket()
+    scene.clock.advance(INTERVAL - 1)
+    scene.session.pause_reading()
+    scene.session.resume_reading()
+    scene.clock.advance(1)
+    assert websocket.sent == ["2"]
 
 
 def test_e19_pongs_that_nobody_asked_for_move_nothing() -> None:

@@ -178,6 +178,24 @@ def test_an_answer_that_leaves_makes_room() -> None:
     run(main())
 
 
+def test_room_is_not_told_to_a_floor_that_has_closed() -> None:
+    async def main() -> None:
+        scene = Scene(Limits(send_buffer_high=100, ping_interval=1e6))
+        scene.send("x" * 999)
+        response = await (await scene.get())
+        scene.send("farewell")
+        scene.session.close()
+        assert response.delivery is not None
+        response.delivery.leaving(0, 1000)
+        assert scene.session.has_room
+        assert (await (await scene.get())).body == b"4farewell"
+        scene.transport.leaving(0, 1)
+        assert (await (await scene.get())).body == b"6\x1e1"
+        await scene.check_over(CloseReason.FORCED_CLOSE)
+
+    run(main())
+
+
 def test_an_answer_on_its_way_is_progress_of_a_slow_client() -> None:
     async def main() -> None:
         scene = Scene(Limits(send_buffer_high=100, slow_consumer_timeout=10, ping_interval=1e6))
@@ -562,6 +580,7 @@ def test_a_post_is_answered_when_the_floor_above_has_room() -> None:
         assert scene.floor.events == ["one", "two"]
         scene.session.resume_reading()
         assert await post == OK
+        assert scene.session.is_open
 
     run(main())
 

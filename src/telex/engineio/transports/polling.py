@@ -167,8 +167,6 @@ class PollingTransport:
         try:
             packets = poll.result() if poll.done() else await self._wait(poll, body)
         except BaseException:
-            if self._poll is poll:
-                self._poll = None
             session.fail(self, CloseReason.TRANSPORT_ERROR)
             raise
         headers = [("content-type", "text/plain; charset=UTF-8"), ("cache-control", "no-store")]
