@@ -20,7 +20,15 @@ from hypothesis import strategies as st
 from telex.errors import SocketPacketError
 from telex.limits import Limits
 from telex.socketio.packets import Packet, PacketType
-from telex.socketio.parsers import Decoder, check_digits, check_structure, encode, mend_surrogates, parse_json
+from telex.socketio.parsers import (
+    Decoder,
+    check_digits,
+    check_structure,
+    encode,
+    mend_surrogates,
+    parse_json,
+    strip_strings,
+)
 from telex.types import Data
 
 LIMITS = Limits()
@@ -528,6 +536,39 @@ def test_r08_anything_like_json_is_json_or_a_packet_error(text: str) -> None:
             parse_json(text, limits)
         except SocketPacketError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ('["a","b"]', "[,]"),
+        ('["[","]",1]', "[,,1]"),
+        (r'["\"[",1]', "[,1]"),
+        (r'["\\",[1]]', "[,[1]]"),
+        (r'["\\\"[",1]', "[,1]"),
+        (r'["\\\\",1]', "[,1]"),
+        (r'["\u0022[",1]', "[,1]"),
+        ('["never ended [', "["),
+        ('["ends with a backslash [\\', "["),
+        ('["two\nlines"]', "[]"),
+        ('"', ""),
+        ("", ""),
+    ],
+)
+def test_r05_strings_are_left_aside(text: str, bare: str) -> None:
+    assert strip_strings(text) == bare
+
+
+@given(JSON_VALUES)
+def test_r05_strings_are_left_aside_whatever_they_hold(value: Any) -> None:
+    def expected(value: Any) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(": " + expected(item) for item in value.values()) + "}"
+        if isinstance(value, list):
+            return "[" + ", ".join(map(expected, value)) + "]"
+        return "" if isinstance(value, str) else json.dumps(value)
+
+    assert strip_strings(json.dumps(value)) == expected(value)
 
 
 # Linear time. None of these scans takes more than some hundredths of a second; a quadratic one would take hours.
