@@ -8,6 +8,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from telex.streams import Turn, turn_of
 
 
@@ -61,10 +63,10 @@ def test_work_of_work_waits_for_the_next_turn() -> None:
     assert loop.ready == []
 
 
-def test_one_that_fails_is_reported_and_the_rest_runs() -> None:
+@pytest.mark.parametrize("error", [ValueError("mine"), asyncio.CancelledError()])
+def test_one_that_fails_is_reported_and_the_rest_runs(error: BaseException) -> None:
     loop = ManualLoop()
     turn = loop.make_turn()
-    error = ValueError("mine")
     said: list[str] = []
 
     def fail() -> None:
@@ -75,6 +77,27 @@ def test_one_that_fails_is_reported_and_the_rest_runs() -> None:
     loop.turn()
     assert said == ["other"]
     assert [report["exception"] for report in loop.reports] == [error]
+
+
+@pytest.mark.parametrize("add", [Turn.after, Turn.flush])
+def test_what_ends_the_program_leaves_the_rest_for_the_next_turn(
+    add: Callable[[Turn, Callable[[], None]], None],
+) -> None:
+    loop = ManualLoop()
+    turn = loop.make_turn()
+    said: list[str] = []
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    add(turn, interrupt)
+    add(turn, lambda: said.append("other"))
+    with pytest.raises(KeyboardInterrupt):
+        loop.turn()
+    assert said == []
+    loop.turn()
+    assert said == ["other"]
+    assert loop.ready == []
 
 
 def test_one_turn_per_loop_that_does_not_keep_the_loop() -> None:

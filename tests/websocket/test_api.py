@@ -319,6 +319,31 @@ def test_a_listener_that_fails(method: str, caplog: pytest.LogCaptureFixture) ->
     assert "LookupError: mine" in caplog.text
 
 
+def test_a_listener_that_meets_a_cancelled_future_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        class Reading(Listener):
+            def on_message(self, ws: Connection, message: Data) -> None:
+                if message == "cancelled":
+                    future = asyncio.get_running_loop().create_future()
+                    future.cancel()
+                    future.result()
+                ws.send(message)
+
+        async with serve(Reading, HOST) as server, connect(url(server)) as ws, connect(url(server)) as other:
+            for _ in range(100):  # more than one turn's share, so that the turn's own callback meets it
+                ws.send("x")
+            ws.send("cancelled")
+            assert [await ws.recv() for _ in range(100)] == ["x"] * 100
+            with pytest.raises(ConnectionClosed) as closed:
+                await ws.recv()
+            assert closed.value.code == 1011
+            other.send("y")
+            assert await other.recv() == "y"
+
+    run(main)
+    assert "CancelledError" in caplog.text
+
+
 def test_a_listener_of_ones_own_per_connection_or_one_for_all() -> None:
     async def main() -> None:
         class Counter(Listener):

@@ -7,6 +7,8 @@ Rule of this module: numbers with their reasons, and the one helper that lets al
 from __future__ import annotations
 
 import weakref
+from asyncio import CancelledError
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -60,19 +62,26 @@ class Turn:
             self._call_soon(self._run)
 
     def _run(self) -> None:
-        work, self._work = self._work, []
-        self._run_all(work)
-        flushes, self._flushes = self._flushes, []
-        self._run_all(flushes)
-        self._is_scheduled = False
-        if self._work or self._flushes:
-            self._schedule()
+        work, self._work = deque(self._work), []
+        flushes: deque[Callable[[], None]] = deque()
+        try:
+            self._run_all(work)
+            flushes, self._flushes = deque(self._flushes), []
+            self._run_all(flushes)
+        finally:
+            # What ends the program (KeyboardInterrupt) may leave some; its last words go through here all the same.
+            self._work[:0] = work
+            self._flushes[:0] = flushes
+            self._is_scheduled = False
+            if self._work or self._flushes:
+                self._schedule()
 
-    def _run_all(self, callbacks: list[Callable[[], None]]) -> None:
-        for callback in callbacks:
+    def _run_all(self, callbacks: deque[Callable[[], None]]) -> None:
+        while callbacks:
+            callback = callbacks.popleft()
             try:
                 callback()
-            except Exception as error:  # one connection's trouble is not the others'
+            except (Exception, CancelledError) as error:  # one connection's trouble is not the others'
                 self._report({"message": f"Telex: {callback!r} failed", "exception": error})
 
 

@@ -386,7 +386,7 @@ class Connection:
         self._is_processing = True
         try:
             more = self.core.process(self.now(), FRAMES_PER_TURN)
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # a plain call is no task, so nobody cancelled it
             more = True
             self._blame_program()
         finally:
@@ -411,7 +411,7 @@ class Connection:
         """Call the program, whose exceptions are its own."""
         try:
             call()
-        except Exception:
+        except (Exception, asyncio.CancelledError):
             self._blame_program()
 
     def _tell_end(self) -> None:
