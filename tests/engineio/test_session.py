@@ -780,6 +780,8 @@ def test_e31_a_peer_without_room_gets_so_much_and_not_a_byte_more() -> None:
     assert scene.session.is_open
     assert scene.session.buffered_bytes == 1000
     send(scene, b"x")
+    assert scene.session.buffered_bytes == 1000
+    scene.clock.advance(0)
     assert scene.floor.events == [CloseReason.SLOW_CONSUMER]
     assert scene.is_over()
     assert websocket.is_discarded
@@ -792,14 +794,54 @@ def test_e31_a_client_that_does_not_poll_gets_no_more_either() -> None:
         send(scene, b"x" * 100)
     assert scene.session.is_open
     send(scene, b"x")
+    scene.clock.advance(0)
     assert scene.floor.events == [CloseReason.SLOW_CONSUMER]
     assert scene.is_over()
     assert polling.answers == []
 
 
+def test_a_peer_with_too_much_waiting_is_ended_on_the_next_turn_and_sent_nothing_more() -> None:
+    scene, websocket = filled(500)
+    for _ in range(2):
+        send(scene, b"x" * 501)
+        assert scene.floor.events == []  # whoever sends is not called back from within
+        assert scene.session.is_open
+    websocket.take(500)
+    send(scene, b"x")  # what came between is lost, so nothing may follow it
+    assert not scene.session.is_writable
+    assert websocket.sent == [b"x" * 500]
+    scene.clock.advance(0)
+    assert scene.floor.events == ["room", CloseReason.SLOW_CONSUMER]
+    assert scene.is_over()
+
+
+@pytest.mark.parametrize("how", [Session.close, Session.abort])
+def test_a_peer_with_too_much_waiting_may_be_closed_before_that_turn(how: Callable[[Session], None]) -> None:
+    scene, websocket = filled(500)
+    send(scene, b"x" * 501)
+    how(scene.session)
+    scene.clock.advance(0)
+    assert scene.floor.events == [CloseReason.FORCED_CLOSE]
+    assert scene.is_over()
+    assert websocket.is_discarded
+
+
+def test_a_session_is_over_whatever_the_floor_above_raises() -> None:
+    scene, _ = filled(500)
+
+    def fail(reason: CloseReason) -> None:
+        raise LookupError("a mistake above")
+
+    scene.floor.session_closed = fail  # type: ignore[method-assign]
+    with pytest.raises(LookupError):
+        scene.session.abort()
+    assert scene.is_over()
+
+
 def test_packets_that_belong_together_are_weighed_together() -> None:
     scene, _ = filled(500)
     send(scene, b"x" * 200, b"x" * 200, b"x" * 101)
+    scene.clock.advance(0)
     assert scene.floor.events == [CloseReason.SLOW_CONSUMER]
 
 
@@ -815,6 +857,7 @@ def test_a_peer_that_keeps_up_is_sent_a_message_of_any_size(n_waiting: int) -> N
 def test_one_message_of_any_size_but_not_a_second() -> None:
     scene, _ = filled(50_000)
     send(scene, b"x")
+    scene.clock.advance(0)
     assert scene.floor.events == [CloseReason.SLOW_CONSUMER]
 
 

@@ -220,3 +220,26 @@ def test_a_server_is_used_on_one_loop_after_another() -> None:
 
     run(main)
     run(main)
+
+
+def test_many_laggards_are_closed_though_each_end_is_broadcast() -> None:
+    async def main() -> None:
+        io = telex.Server(limits=telex.Limits(send_buffer_high=100, send_buffer_max=1000))
+        reasons: list[str] = []
+
+        @io.on("disconnect")
+        def left(socket: telex.Socket, reason: str) -> None:
+            reasons.append(reason)
+            io.emit("left", socket.id)
+
+        for _ in range(300):
+            client, _ = await join(io)
+            client.hold()
+        for _ in range(6):
+            io.emit("e", "x" * 200)
+        assert reasons == []
+        await settle()
+        assert reasons == ["slow consumer"] * 300
+        assert io.statistics()["sessions"] == 0
+
+    run(main)

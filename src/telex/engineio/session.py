@@ -186,6 +186,7 @@ class Session:
         "_heartbeat",
         "_is_paused",
         "_limits",
+        "_overflow_alarm",
         "_probe",
         "_sent_bytes",
         "_slow_alarm",
@@ -220,6 +221,7 @@ class Session:
         self._beat = Beat.RESTING
         self._heartbeat: Deadline = deadlines.at(deadlines.now() + limits.ping_interval, self._heartbeat_due)
         self._control: Quota | None = None  # made at the first heartbeat packet that nobody asked for
+        self._overflow_alarm: Deadline | None = None  # set when more was sent than may wait
         self._slow_alarm: Deadline | None = None  # set while the peer has no room
         self._sent_bytes = 0  # all that was ever sent
         self._slow_bytes = 0  # how much of it the peer had taken when it was last looked at
@@ -239,7 +241,7 @@ class Session:
     @property
     def is_writable(self) -> bool:
         """Whether a packet sent now leaves at once; volatile packets are sent only then."""
-        return not self._buffer and self.transport.is_writable
+        return not self._buffer and self._overflow_alarm is None and self.transport.is_writable
 
     @property
     def has_room(self) -> bool:
@@ -250,14 +252,15 @@ class Session:
         """Send packets that belong together, in order and with nothing between them.
 
         **Limits**: a peer that has no room, and for which more than `send_buffer_max` would wait, is closed with `slow
-        consumer`. A peer that keeps up is sent a message of any size: that is the program's own choice.
-        After the end packets are dropped.
+        consumer` on the loop's next turn: whoever sends to many is not called back from within. A peer that keeps up is
+        sent a message of any size: that is the program's own choice.
+        From then on, and after the end, packets are dropped.
         """
-        if not self.is_open:
+        if not self.is_open or self._overflow_alarm is not None:
             return
         n_bytes = sum(packet.n_bytes for packet in packets)
         if not self.has_room and self.buffered_bytes + n_bytes > self._limits.send_buffer_max:
-            self._abandon(CloseReason.SLOW_CONSUMER)
+            self._overflow_alarm = self._after(0, lambda: self._abandon(CloseReason.SLOW_CONSUMER))
         else:
             self._push(packets, n_bytes)
 
@@ -427,15 +430,18 @@ class Session:
         self._drop_candidate()
         self._cancel_slow_alarm()
         self._heartbeat.cancel()
-        if self._close_alarm is not None:
-            self._close_alarm.cancel()
+        for alarm in (self._close_alarm, self._overflow_alarm):
+            if alarm is not None:
+                alarm.cancel()
         was_open = self.is_open
         self._move(Move.END)
         self._buffer, self._buffer_bytes = [], 0
-        self.transport.discard()
-        if was_open:
-            self._tell_closed(reason)
-        self._finished(self)
+        try:
+            self.transport.discard()
+            if was_open:
+                self._tell_closed(reason)
+        finally:  # a session that is over stays in no table, whatever a mistake above may raise
+            self._finished(self)
 
     def _tell_closed(self, reason: CloseReason) -> None:
         if self.sink is not None:
