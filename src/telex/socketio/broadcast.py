@@ -48,20 +48,23 @@ class Flags:
 
 
 class Sent:
-    """Be what `emit` returns: the event is on its way; awaiting waits until its recipients have room for more.
+    """Be what `emit` returns: the event is on its way, and ignoring this is fine.
 
+    Awaiting what an `emit` to one client returns waits until that client has room for more. Awaiting a broadcast only
+    lets others run for a turn of the loop: one slow member must not hold up who speaks to all.
     **Cancellation**: only the waiting ends, the event stays sent.
     """
 
-    __slots__ = ("_sockets",)
+    __slots__ = ("_socket",)
 
-    def __init__(self, sockets: Sequence[Socket]) -> None:
-        self._sockets = sockets
+    def __init__(self, socket: Socket | None = None) -> None:
+        self._socket = socket
 
     def __await__(self) -> Generator[Any, None, None]:
-        for socket in self._sockets:
-            if not socket.has_room:
-                yield from socket.wait_room().__await__()
+        if self._socket is None:
+            yield
+        elif not self._socket.has_room:
+            yield from self._socket.wait_room().__await__()
 
 
 class Broadcaster(ABC):
@@ -114,7 +117,8 @@ class Broadcaster(ABC):
     ) -> Sent:
         """Send an event to everyone addressed.
 
-        The event is sent when this is called; awaiting the result waits until the recipients have room.
+        The event is sent when this is called; awaiting the result lets others run and waits for no recipient. Those
+        that lag are passed by with `volatile`, and disconnected at `Limits.send_buffer_max`.
         Raises `ValueError` for a reserved name and `TypeError` for data that cannot be sent; nobody has got it then.
         """
         operator = self._operator
@@ -175,7 +179,7 @@ class BroadcastOperator(Broadcaster):
         sockets = self._namespace.select(self._rooms, self._excluded)
         for socket in sockets:
             socket.send_packets(packets, volatile=self._flags.volatile)
-        return Sent(sockets)
+        return Sent()
 
     async def _call(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
         namespace = self._namespace

@@ -357,7 +357,7 @@ class SocketOperator:
             socket.send_packets(packets, volatile=flags.volatile)
         else:
             self._ask_back(event, args, callback)
-        return Sent((socket,))
+        return Sent(socket)
 
     async def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
         """Send an event and return its acknowledgement, as `Socket.call` does."""
