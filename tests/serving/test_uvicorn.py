@@ -430,6 +430,26 @@ def test_send_waits_while_the_peer_does_not_read() -> None:
     run(main)
 
 
+def test_one_large_message() -> None:
+    message = b"x" * (2 * Limits().send_buffer_max)
+
+    async def app(scope: Event, receive: Receive, send: Send) -> None:
+        await send(ACCEPT)
+        await send({"type": "websocket.send", "bytes": message})
+
+    async def main() -> None:
+        limits = Limits(max_message_size=len(message))
+        async with (
+            running(app, ws_per_message_deflate=False) as served,
+            connect(served.url, limits=limits) as ws,
+        ):
+            assert await ws.recv() == message
+            await ws.wait_closed()
+            assert ws.close_code == 1000
+
+    run(main)
+
+
 def test_a_peer_is_not_read_while_the_application_is_behind() -> None:
     received = []
 

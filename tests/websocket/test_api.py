@@ -508,7 +508,7 @@ def test_send_waits_for_room() -> None:
                 one = await peer.read_frame()
                 assert one is not None
                 n_received += one.ends
-            assert n_sent == 400
+            await until(lambda: n_sent == 400)
 
     run(main)
 
@@ -551,6 +551,27 @@ def test_a_buffer_over_its_maximum_closes_with_1013() -> None:
             await recorder.closed.wait()
             assert recorder.events[-1][:2] == ("close", 1013)
             assert ws.close_code == 1013
+
+    run(main)
+
+
+@pytest.mark.parametrize("size", [5 << 20, 300_000])
+def test_one_message_over_the_maximum_is_let_through_when_the_peer_keeps_up(size: int) -> None:
+    async def main() -> None:
+        limits = Limits(send_buffer_max=200_000)
+        async with serve(Listener, HOST, limits=limits) as server, raw_client(server.port, receive_buffer=4096) as peer:
+            (ws,) = server.connections
+            ws.send("a word before")
+            ws.send(b"x" * size)
+            assert ws.state is State.OPEN
+            assert (await peer.read_frame() or (None, None))[1] == b"a word before"
+            assert (await peer.read_frame() or (None, None))[1] == b"x" * size
+            await until(lambda: ws.buffered_bytes == 0)
+            broadcast([ws], b"y" * size)
+            assert ws.state is State.OPEN
+            ws.send("one more than that")
+            assert (ws.state, ws.close_code) == (State.CLOSE_SENT, 1013)
+            ws.abort()
 
     run(main)
 

@@ -252,21 +252,22 @@ class Connection:
 
         Raises `ConnectionClosed`; `TypeError` or `ValueError` for what is no message, before anything is sent.
         A peer that lets more than `send_buffer_max` bytes pile up, or takes nothing for `slow_consumer_timeout`
-        while more than `send_buffer_high` wait, is closed with 1013.
+        while more than `send_buffer_high` wait, is closed with 1013. One message of any size may be sent to a peer
+        that keeps up.
         **Cancellation** of the wait: the message is sent all the same.
         """
         if self._verdict is not None:
             raise self.closed_error()
-        self.core.send(message, compress=compress)
+        size = self.core.send(message, compress=compress)
         self.n_sent += 1
-        self._watch()
+        self._watch(size)
         return self._room
 
     def send_encoded(self, frame: bytes) -> None:
         """Send a frame that `broadcast` has encoded for many."""
         self.core.send_encoded(frame)
         self.n_sent += 1
-        self._watch()
+        self._watch(len(frame))
 
     def ping(self, payload: bytes | None = None) -> Pong:
         """Send a ping at once; awaiting the result gives the round-trip time in seconds.
@@ -443,8 +444,8 @@ class Connection:
         self._guard(lambda: self.core.wake(self.now()))
         self._sync()
 
-    def _watch(self) -> None:
-        """See whether the peer keeps up; called after each write."""
+    def _watch(self, size: int) -> None:
+        """See whether the peer keeps up; called after each write of `size` bytes."""
         buffered = self._stream.buffered_bytes
         if buffered <= self._high:
             return
@@ -453,24 +454,28 @@ class Connection:
             # what others make us send to it is no reason to turn a deaf ear.
             self._is_holding_answers = True
             self.core.pause_reading(self.now())
-        if buffered > self._max:
+        if buffered > self._max and buffered - size > self._high:
+            # It lagged before, so this is not only the size of one message, which is the program's own choice.
             # Nothing is added from here on, and what is there has `close_timeout` to leave.
             self._verdict = TOO_SLOW
             self.core.close(self.now(), *TOO_SLOW)
             self._after_call()
         elif self._slow is None:
-            self._slow_mark = self._stream.acknowledged_bytes
-            self._slow = deadlines_of(self._loop).at(self.now() + self._limits.slow_consumer_timeout, self._judge_slow)
+            self._expect_progress()
+
+    def _expect_progress(self) -> None:
+        self._slow_mark = self._stream.acknowledged_bytes
+        self._slow = deadlines_of(self._loop).at(self.now() + self._limits.slow_consumer_timeout, self._judge_slow)
 
     def _judge_slow(self) -> None:
         self._slow = None
         if self._stream.buffered_bytes <= self._high:
             return
         if self._stream.acknowledged_bytes > self._slow_mark:
-            self._watch()
-            return
-        self._verdict = TOO_SLOW
-        self._stream.abort()
+            self._expect_progress()
+        else:
+            self._verdict = TOO_SLOW
+            self._stream.abort()
 
     def _forget_slow(self) -> None:
         if self._slow is not None:

@@ -328,8 +328,8 @@ class ConnectionCore:
 
     # What the program does
 
-    def send(self, message: Data | bytearray | memoryview, *, compress: bool | None = None) -> None:
-        """Send one message: text for `str`, else binary.
+    def send(self, message: Data | bytearray | memoryview, *, compress: bool | None = None) -> int:
+        """Send one message: text for `str`, else binary. Returns how many bytes its frame has.
 
         Args:
             compress: None leaves it to the threshold of the negotiated deflate options; without permessage-deflate
@@ -352,9 +352,8 @@ class ConnectionCore:
             raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
         deflator = self._deflator
         if deflator is not None and (len(payload) >= deflator.threshold if compress is None else compress):
-            self._write(opcode, deflator.deflate(payload), rsv1=True)
-        else:
-            self._write(opcode, payload)
+            return self._write(opcode, deflator.deflate(payload), rsv1=True)
+        return self._write(opcode, payload)
 
     def send_encoded(self, frame: bytes) -> None:
         """Send a frame that was encoded before, unmasked: what a server sends to many. Raises `ConnectionClosed`."""
@@ -581,10 +580,11 @@ class ConnectionCore:
             self._stream.close()
         self._rearm()
 
-    def _write(self, opcode: Opcode, payload: bytes | bytearray, rsv1: bool = False) -> None:
-        """Send one frame; what a client sends is masked with a new key each time (RFC 6455 §5.3)."""
-        mask = None if self._is_server else self._token(4)
-        self._stream.write(encode_frame(opcode, payload, rsv1=rsv1, mask=mask))
+    def _write(self, opcode: Opcode, payload: bytes | bytearray, rsv1: bool = False) -> int:
+        """Send one frame and return its size; what a client sends is masked, each time anew (RFC 6455 §5.3)."""
+        frame = encode_frame(opcode, payload, rsv1=rsv1, mask=None if self._is_server else self._token(4))
+        self._stream.write(frame)
+        return len(frame)
 
 
 def _is_due(due: float | None, now: float) -> bool:
