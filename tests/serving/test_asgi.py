@@ -117,6 +117,7 @@ APPS: dict[str, Any] = {
         ("alone", "/api/", "/api/socket.io", OURS),
         ("alone", "/api", "/socket.io/", OURS),
         ("alone", "/api", "/apisocket.io/", NOBODYS),
+        ("alone", "/api", "/", NOBODYS),
         ("alone", "/api", "/apis/socket.io/", NOBODYS),
         # Mounted at the very path.
         ("alone", "/socket.io", "/socket.io/", OURS),
@@ -851,13 +852,73 @@ def test_a_paused_session_is_not_read() -> None:
         session.pause_reading()
         line.say("4one", "4two", "4three")
         await settle()
-        assert line.app.floor.messages == ["one"]  # it was on its way
-        assert line.incoming.qsize() == 2
+        assert line.app.floor.messages == []
+        assert line.incoming.qsize() == 2  # one is held back: only who asks for it hears that the client has left
         session.resume_reading()
         await settle()
         assert line.app.floor.messages == ["one", "two", "three"]
         line.hang_up()
         await line.is_over()
+
+    run_at_once(main())
+
+
+@pytest.mark.parametrize("n_messages", [0, 1])
+def test_a_client_that_leaves_a_paused_session_is_missed(n_messages: int) -> None:
+    async def main() -> None:
+        line = await opened()
+        line.app.floor.session.pause_reading()
+        line.say(*["4unread"] * n_messages)
+        await settle()
+        line.hang_up()
+        await settle()
+        if n_messages:  # the end stands behind it, and is heard as soon as there is reading
+            line.app.floor.session.resume_reading()
+        await line.is_over()
+        assert line.reasons == [CloseReason.TRANSPORT_CLOSE]
+        assert line.app.floor.messages == ["unread"] * n_messages
+
+    run_at_once(main())
+
+
+def test_a_client_that_leaves_behind_unread_messages_is_missed_in_the_end() -> None:
+    async def main() -> None:
+        line = await opened(Limits())
+        line.app.floor.session.pause_reading()
+        line.say("4unread", "4unread")
+        line.hang_up()
+        await line.is_over()
+        assert line.reasons == [CloseReason.PING_TIMEOUT]
+        assert line.app.floor.messages == []
+
+    run_at_once(main())
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_client_that_leaves_its_post_while_that_waits_for_room(is_gone: bool) -> None:
+    async def main() -> None:
+        app = EngineApp()
+        recorder = Recorder({"type": "http.request"})
+        await app(http_scope("/"), recorder.receive, recorder.send)
+        session = app.floor.session
+        session.pause_reading()
+        post = Recorder({"type": "http.request", "body": b"4un"})
+        scope = http_scope("/", f"{POLL}&sid={session.sid}", method="POST")
+        call = asyncio.create_task(app(scope, post.receive, post.send))
+        await settle()
+        assert post.sent == []
+        if is_gone:
+            post.events.put_nowait({"type": "http.disconnect"})
+        else:
+            session.resume_reading()
+        await call
+        await settle()
+        assert app.floor.messages == ["un"]
+        assert app.floor.reasons == ([CloseReason.TRANSPORT_ERROR] if is_gone else [])
+        assert post.body == (b"" if is_gone else b"ok")
+        assert session.is_open is not is_gone
+        session.abort()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run_at_once(main())
 
