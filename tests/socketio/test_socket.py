@@ -111,6 +111,50 @@ def test_emit_sends_at_once_and_ignoring_it_is_fine() -> None:
     run(main)
 
 
+def test_nothing_is_said_from_another_thread(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        io = telex.Server()
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+        refused: list[str] = []
+
+        def refuse(function: Any, *args: Any, **options: Any) -> None:
+            with pytest.raises(RuntimeError, match="call_soon_threadsafe"):
+                function(*args, **options)
+            refused.append(function.__name__)
+
+        def ask(broadcaster: Any) -> None:
+            asyncio.run(broadcaster.call("e", timeout=1))
+
+        @io.on("work", thread=True)
+        def work(socket: telex.Socket) -> str:
+            loop.call_soon_threadsafe(socket.emit, "progress", 1)
+            for function in (socket.emit, socket.volatile.emit, io.emit, io.to(socket.id).emit, socket.send):
+                refuse(function, "e")
+            refuse(socket.emit, "e", callback=print)
+            refuse(ask, socket)
+            refuse(ask, io)
+            refuse(socket.join, "room")
+            refuse(socket.leave, "room")
+            refuse(socket.disconnect)
+            refuse(socket.disconnect, close=True)
+            loop.call_soon_threadsafe(over.set)
+            return "done"
+
+        client, socket = await join(io)
+        client.emit("work", ack_id=7)
+        await over.wait()
+        assert await client.receive_event() == ["progress", 1]
+        assert await client.receive() == '37["done"]'
+        assert await client.heard() == []
+        assert len(refused) == 12
+        assert socket.connected
+        assert socket.rooms == {socket.id}
+        assert socket.statistics()["pending_acks"] == 0
+
+    run(main)
+    assert not caplog.records
+
+
 def test_emit_names_its_namespace() -> None:
     async def main() -> None:
         io = telex.Server()

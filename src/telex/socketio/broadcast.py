@@ -119,7 +119,8 @@ class Broadcaster(ABC):
 
         The event is sent when this is called; awaiting the result lets others run and waits for no recipient. Those
         that lag are passed by with `volatile`, and disconnected at `Limits.send_buffer_max`.
-        Raises `ValueError` for a reserved name and `TypeError` for data that cannot be sent; nobody has got it then.
+        Raises `ValueError` for a reserved name, `TypeError` for data that cannot be sent, and `RuntimeError` in another
+        thread than the event loop's (`loop.call_soon_threadsafe(io.emit, ...)` is for these); nobody has got it then.
         """
         operator = self._operator
         if to is not None:
@@ -175,6 +176,7 @@ class BroadcastOperator(Broadcaster):
         )
 
     def _emit(self, event: str, args: Sequence[Any]) -> Sent:
+        self._namespace.check_thread()
         packets = self._namespace.encode_event(event, args, compress=self._flags.compress)
         sockets = self._namespace.select(self._rooms, self._excluded)
         for socket in sockets:
@@ -183,6 +185,7 @@ class BroadcastOperator(Broadcaster):
 
     async def _call(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
         namespace = self._namespace
+        namespace.check_thread()
         ack_id = namespace.next_ack_id()
         packets = namespace.encode_event(event, args, ack_id=ack_id, compress=self._flags.compress)
         sockets = namespace.select(self._rooms, self._excluded)

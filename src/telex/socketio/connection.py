@@ -57,10 +57,12 @@ class Connection:
         "_room",
         "_server",
         "_sockets",
+        "loop",
         "session",
     )
 
     def __init__(self, server: Server, session: Session, request: Request, limits: Limits) -> None:
+        self.loop = asyncio.get_running_loop()
         self.session = session
         self._server = server
         self._request = request

@@ -109,7 +109,9 @@ class Namespace(Broadcaster):
 
         Args: a coroutine function runs in order with the socket's other events, which wait until it has ended, or
         beside them with `concurrent=True`, as an endless one must; `thread=True` runs a plain function that blocks in
-        a thread, in order.
+        a thread, in order. What it returns is acknowledged as ever, but nothing of Telex may be called in a thread:
+        `emit` and the like raise `RuntimeError` there, and `loop.call_soon_threadsafe(socket.emit, "progress", 1)` with
+        the server's event loop (`asyncio.get_running_loop()` in any other handler) sends from one.
         Raises `TypeError` for a function that cannot be called so, `ValueError` for a reserved name.
         """
 
@@ -158,6 +160,12 @@ class Namespace(Broadcaster):
     @property
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self)
+
+    def check_thread(self) -> None:
+        """Raise `RuntimeError` outside of the event loop that the clients are served on."""
+        for socket in self.sockets.values():
+            socket.check_thread()
+            return
 
     def next_ack_id(self) -> int:
         """Return a new acknowledgement id. All sockets share the counter, so a broadcast can use one id for all."""

@@ -9,6 +9,7 @@ Source: Socket.IO protocol v5; the original's `Socket`.
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop  # None in a thread without one, and many times cheaper than an exception
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -117,6 +118,7 @@ class Socket:
         Raises `ValueError` for another socket's id, which is a private room, for a name longer than
         `Limits.max_room_name`, and past `Limits.max_rooms_per_socket`; no room is joined then.
         """
+        self.check_thread()
         if self._state is State.DISCONNECTED:
             return
         limits, joined = self.nsp.limits, self.nsp.rooms.rooms_of(self)
@@ -133,6 +135,7 @@ class Socket:
 
     def leave(self, room: str) -> None:
         """Leave a room; nothing happens if the socket is not in it."""
+        self.check_thread()
         self.nsp.rooms.leave(self, room)
 
     # To this client.
@@ -144,7 +147,8 @@ class Socket:
         After the disconnect nothing is sent.
         Args: `callback` is called with the values of the client's acknowledgement, if one comes before the disconnect
         (and within the time that `timeout` says).
-        Raises `ValueError` for a reserved name, `TypeError` for data that cannot be sent, and `TooManyAcks`.
+        Raises `ValueError` for a reserved name, `TypeError` for data that cannot be sent, `TooManyAcks`, and
+        `RuntimeError` in another thread than the event loop's: `loop.call_soon_threadsafe(socket.emit, ...)`.
         """
         return SocketOperator(self).emit(event, *args, callback=callback)
 
@@ -204,6 +208,7 @@ class Socket:
 
         Unless it is connected nothing happens; a middleware refuses by raising.
         """
+        self.check_thread()
         if not self.connected:
             return
         if close:
@@ -241,6 +246,14 @@ class Socket:
     def absence(self) -> str:
         """Why it is not connected: its disconnect reason, if it ever was."""
         return "not connected yet" if self._reason is None else self._reason
+
+    def check_thread(self) -> None:
+        """Raise `RuntimeError` outside of the event loop that this client is served on: nothing here takes locks."""
+        if _get_running_loop() is not self._connection.loop:
+            raise RuntimeError(
+                "Telex was called outside of its event loop, from another thread perhaps: call "
+                "loop.call_soon_threadsafe(socket.emit, ...) there, or return the value from the handler"
+            )
 
     def send_packets(self, packets: Sequence[Packet], *, volatile: bool = False) -> bool:
         """Send packets that belong together, volatile ones only if they leave at once; `False` if they were dropped."""
@@ -352,6 +365,7 @@ class SocketOperator:
     def emit(self, event: str, *args: Any, callback: Callable[..., Any] | None = None) -> Sent:
         """Send an event, as `Socket.emit` does."""
         socket, flags = self._socket, self._flags
+        socket.check_thread()
         if callback is None:
             packets = socket.nsp.encode_event(event, args, compress=flags.compress)
             socket.send_packets(packets, volatile=flags.volatile)
@@ -362,6 +376,7 @@ class SocketOperator:
     async def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
         """Send an event and return its acknowledgement, as `Socket.call` does."""
         socket = self._socket
+        socket.check_thread()
         if not socket.connected:
             raise Disconnected(socket.absence)
         seconds = self._flags.call_timeout if timeout is None else timeout
