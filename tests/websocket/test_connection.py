@@ -544,6 +544,31 @@ def test_frames_are_read_in_turns_and_the_stream_waits_meanwhile() -> None:
     assert end.events == ["x"] * 10 + ["y"]
 
 
+def test_a_turn_is_bounded_in_bytes_received() -> None:
+    end = Core()
+    end.core.feed(end.frame(2, bytes(100)) * 5)
+    assert end.core.process(end.now, MANY, 150)
+    assert len(end.events) == 2
+    assert end.wire.is_paused
+    assert end.core.process(end.now, MANY, 100)
+    assert len(end.events) == 3
+    assert not end.core.process(end.now, MANY, 200), "nothing is left"
+    assert len(end.events) == 5
+    assert not end.wire.is_paused
+
+
+def test_a_turn_is_bounded_in_bytes_inflated() -> None:
+    end, peer = Core(deflate=DEFLATE), Core(Role.CLIENT, deflate=DEFLATE)
+    for _ in range(8):
+        peer.core.send(bytes(100_000), compress=True)
+    end.core.feed(peer.wire.take())
+    for n in (3, 6):
+        assert end.core.process(end.now, MANY, 256 * 1024)
+        assert len(end.events) == n
+    assert not end.core.process(end.now, MANY, 256 * 1024)
+    assert len(end.events) == 8
+
+
 def test_w35_reading_stops_when_the_program_is_behind() -> None:
     end = Core(on_message=lambda _: end.core.pause_reading(end.now))
     end.receive(end.frame(1, b"a") * 3)

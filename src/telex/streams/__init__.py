@@ -3,9 +3,10 @@
 from telex.streams.asyncio import AsyncioStream
 from telex.streams.base import Stream, StreamSink
 from telex.streams.deadlines import Deadline, Deadlines, deadlines_of
-from telex.streams.fairness import FRAMES_PER_TURN, Turn, turn_of
+from telex.streams.fairness import BYTES_PER_TURN, FRAMES_PER_TURN, Turn, turn_of
 
 __all__ = [
+    "BYTES_PER_TURN",
     "FRAMES_PER_TURN",
     "AsyncioStream",
     "Deadline",

@@ -12,11 +12,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["FRAMES_PER_TURN", "Turn", "turn_of"]
+__all__ = ["BYTES_PER_TURN", "FRAMES_PER_TURN", "Turn", "turn_of"]
 
 FRAMES_PER_TURN = 64
 """Frames of one connection handled in a row. A frame costs some tens of microseconds in pure Python, handler included,
 so a flooding peer holds the others up for about a millisecond; and 64 is enough that the turn's own cost vanishes."""
+
+BYTES_PER_TURN = 256 * 1024
+"""Payload of one connection handled in a row, counted as received and again as inflated. Unmasking, inflating and
+checking so much takes about a millisecond too; and it is what asyncio reads at once, so that ordinary input is one
+turn's. A turn may exceed it by the last frame, whose size `max_message_size` bounds."""
 
 
 class Soon(Protocol):

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from telex.errors import ConnectionClosed
 from telex.limits import Limits
-from telex.streams import FRAMES_PER_TURN, Deadline, Stream, deadlines_of, turn_of
+from telex.streams import BYTES_PER_TURN, FRAMES_PER_TURN, Deadline, Stream, deadlines_of, turn_of
 from telex.types import Data
 from telex.websocket.connection import ConnectionCore, Role, State
 from telex.websocket.receivers import Calls, Inbox, Listener
@@ -386,7 +386,7 @@ class Connection:
             return
         self._is_processing = True
         try:
-            more = self.core.process(self.now(), FRAMES_PER_TURN)
+            more = self.core.process(self.now(), FRAMES_PER_TURN, BYTES_PER_TURN)
         except (Exception, asyncio.CancelledError):  # a plain call is no task, so nobody cancelled it
             more = True
             self._blame_program()

@@ -8,8 +8,8 @@ Theory of operation. Three stimuli drive the machine: what the program calls, wh
 
 *Received data.* `feed` only takes the bytes; `process` reads them frame by frame and calls `events` on the spot. So a
 message is handed up, and may be answered, before the next frame is looked at: a violation later in the same bytes
-takes nothing from the messages before it. `process` stops after `max_frames`, which is what makes many connections
-share one thread fairly; while something is left the stream is paused, so the backlog is at most one chunk.
+takes nothing from the messages before it. `process` stops after so many frames or bytes, which is what makes many
+connections share one thread fairly; while something is left the stream is paused, so the backlog is at most one chunk.
 
 *State* is one value and one table, below. Both ways of ending lead through `CLOSE_OWED` where the peer began: its
 Close (or its violation) has been seen, ours has not been sent, and messages received before it may still be answered.
@@ -51,6 +51,9 @@ __all__ = ["STALL", "ConnectionCore", "Events", "Role", "State"]
 
 STALL = 1.0
 """Seconds: a wake this late was not a busy moment but a process that stood still (stopped, swapped out, blocked)."""
+
+_NO_BOUND = 1 << 62
+"""Bytes that nobody has."""
 
 _PING_BYTES = 4
 """Bytes of a ping that is not the program's: enough that no peer answers it by guessing."""
@@ -184,6 +187,7 @@ class ConnectionCore:
         "_pong_due",
         "_quota",
         "_reader",
+        "_share",
         "_stream",
         "_token",
         "_utf8",
@@ -240,6 +244,7 @@ class ConnectionCore:
         self._owed_close: bytes | None = None  # None in `CLOSE_OWED`: TCP has ended, no Close is of use
         self._our_close = (1006, "")  # what we said in `CLOSE_SENT`
         self._eof = False  # the peer sent its last byte
+        self._share = 0  # bytes that `process` may still handle in this call
         self._is_behind = False  # `process` left something for its next call
         self._paused_at: float | None = None  # since when the program does not want more messages
         self._message_due: float | None = None
@@ -266,19 +271,26 @@ class ConnectionCore:
         if self.state is State.ENDING and not self._stream.is_closing:  # a client that waited for the server's end
             self._stream.close()
 
-    def process(self, now: float, max_frames: int) -> bool:
+    def process(self, now: float, max_frames: int, max_bytes: int = _NO_BOUND) -> bool:
         """Read what was fed and tell `events`; return True when more is left: call again in the next turn.
 
         Returns False while reading is paused: call again after `resume_reading`.
+
+        Args:
+            max_bytes: payload to handle, counted as received and again as inflated; exceeded by the last frame.
         """
+        self._share = max_bytes
         for _ in range(max_frames):
             reader = self._reader
             if reader is None or self._paused_at is not None:
                 return False
+            if self._share <= 0 and reader.has_input:
+                return self._fall_behind()
             try:
                 frame = reader.read()
                 if frame is None:
                     break
+                self._share -= len(frame.payload)
                 is_control = frame.opcode >= Opcode.CLOSE
                 message = None if is_control else self._assemble(frame)
             except FrameError as error:
@@ -290,11 +302,7 @@ class ConnectionCore:
             elif is_control:
                 self._control(frame, now)
         else:
-            if self._reader is not None and self._paused_at is None:
-                self._is_behind = True
-                self._stream.pause_reading()
-                return True
-            return False
+            return self._reader is not None and self._paused_at is None and self._fall_behind()
         self._caught_up(reader, now)
         return False
 
@@ -452,6 +460,12 @@ class ConnectionCore:
 
     # Inside
 
+    def _fall_behind(self) -> bool:
+        """End a `process` that left something."""
+        self._is_behind = True
+        self._stream.pause_reading()
+        return True
+
     def _caught_up(self, reader: FrameReader, now: float) -> None:
         """End a `process` that read all there was."""
         if self._is_behind:
@@ -484,6 +498,7 @@ class ConnectionCore:
         if self._inflating is not None:
             start = len(message)
             self._inflating.inflate(payload, message, final=is_last)
+            self._share -= len(message) - start
             if self._utf8 is not None:
                 self._utf8.decode(message[start:], is_last)
         else:
