@@ -534,6 +534,22 @@ def test_a_wait_for_room_ends_with_the_connection() -> None:
     run(main)
 
 
+def test_a_wait_for_room_says_that_the_message_is_lost() -> None:
+    async def main() -> None:
+        limits = Limits(send_buffer_max=100_000_000)
+        async with serve(Listener, HOST, limits=limits) as server, raw_client(server.port, receive_buffer=4096) as peer:
+            (ws,) = server.connections
+            ws.send(b"x" * 20_000_000)
+            waiting = asyncio.ensure_future(ws.send("the last"))
+            await until(lambda: ws._room_waiters._futures)
+            peer.reset()
+            with pytest.raises(ConnectionClosed) as closed:
+                await waiting
+            assert closed.value.code == 1006
+
+    run(main)
+
+
 def test_a_buffer_over_its_maximum_closes_with_1013() -> None:
     async def main() -> None:
         recorder = Recorder()

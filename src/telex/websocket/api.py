@@ -484,8 +484,8 @@ class Connection:
 
     def _wait_for_room(self) -> Generator[Any, None, None]:
         while self._stream.buffered_bytes > self._high:
-            if self.core.state is State.CLOSED:
-                raise self.closed_error()
             yield from self._room_waiters.wait().__await__()
+            if self.core.state is State.CLOSED:  # what waited is lost
+                raise self.closed_error()
         if self._verdict is not None:
             raise self.closed_error()
