@@ -384,6 +384,31 @@ def test_room_is_told_once_after_the_high_mark() -> None:
     asyncio.run(main())
 
 
+def test_room_is_told_also_where_a_full_transport_was_taken_over() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        n = 4_000_000
+        with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.setblocking(False)
+            await loop.sock_connect(peer, listening.getsockname())
+            accepted, _ = listening.accept()
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=accepted)
+            transport.write(b"x" * n)
+            sink = Sink()
+            sink.stream = AsyncioStream(sink)
+            transport.set_protocol(sink.stream)
+            sink.stream.connection_made(transport)
+            sink.stream.write(b"y")
+            assert sink.stream.buffered_bytes > 64 * 1024
+            assert await read_exactly(peer, n + 1) == b"x" * n + b"y"
+            await sink.until(lambda: "room" in sink.events)
+            sink.stream.abort()
+            await sink.lost
+
+    asyncio.run(main())
+
+
 @pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="this system does not tell")
 def test_what_the_kernel_holds_is_not_acknowledged() -> None:
     async def main() -> None:

@@ -118,6 +118,8 @@ class AsyncioStream(asyncio.Protocol):
         # One mark below ours, so that falling to it is always told, whether our own high mark was passed by what the
         # transport holds or by what is corked.
         self._transport.set_write_buffer_limits(high=self._low_mark, low=self._low_mark)
+        # A transport that is taken over may be full, and told its protocol of before.
+        self._is_backed_up = self._transport.get_write_buffer_size() > self._low_mark
         if self._state is not _State.OPEN:  # closed before it began
             self._transport.abort()
             return
