@@ -264,7 +264,9 @@ class Connection:
         return self._room
 
     def send_encoded(self, frame: bytes) -> None:
-        """Send a frame that `broadcast` has encoded for many."""
+        """Send a frame that `broadcast` has encoded for many. Raises `ConnectionClosed`."""
+        if self._verdict is not None:
+            raise self.closed_error()
         self.core.send_encoded(frame)
         self.n_sent += 1
         self._watch(len(frame))
