@@ -418,6 +418,22 @@ def test_a_pong_answers_older_pings_too_and_an_end_answers_none() -> None:
     run(main)
 
 
+def test_a_pong_to_the_keepalive_answers_older_pings_too() -> None:
+    async def main() -> None:
+        limits = Limits(ping_interval=0.02)
+        async with serve(Listener, HOST, limits=limits) as server, raw_client(server.port) as peer:
+            (ws,) = server.connections
+            waiting = asyncio.ensure_future(ws.ping(b"mine"))
+            payloads = [(await peer.read_frame() or (None, b""))[1] for _ in range(2)]
+            assert b"mine" in payloads[:1]
+            await peer.write_frame(Opcode.PONG, payloads[1])
+            assert await waiting > 0
+            assert not ws._pongs
+            await peer.write_frame(Opcode.PONG, b"to nothing")
+
+    run(main)
+
+
 def test_keepalive_closes_a_peer_that_does_not_answer() -> None:
     async def main() -> None:
         recorder = Recorder()

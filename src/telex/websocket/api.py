@@ -354,16 +354,14 @@ class Connection:
 
     # What the events call
 
-    def pong_received(self, payload: bytes, latency: float | None) -> None:
-        """Answer those who wait for this ping or an older one."""
-        if latency is None or payload not in self._pongs:
+    def pong_received(self, latency: float | None) -> None:
+        """Answer those who wait for this ping or an older one, be this one theirs or the keepalive's."""
+        if latency is None:
             return
-        for older in list(self._pongs):
-            future = self._pongs.pop(older)
+        for answered in [older for older in self._pongs if not self.core.awaits(older)]:
+            future = self._pongs.pop(answered)
             if not future.done():
                 future.set_result(latency)
-            if older == payload:
-                break
 
     def finish(self) -> None:
         """Send the Close that is owed."""

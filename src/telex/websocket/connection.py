@@ -388,6 +388,10 @@ class ConnectionCore:
             self._rearm()
         return payload
 
+    def awaits(self, payload: bytes) -> bool:
+        """Tell whether a ping of ours with this payload has no answer yet: its own, or one to a ping after it."""
+        return payload in self._pings
+
     def close(self, now: float, code: int | None = 1000, reason: str = "") -> None:
         """Begin the closing handshake; where the peer began it, finish it with the Close that is owed.
 

@@ -87,7 +87,7 @@ class Inbox:
         pass
 
     def pong_received(self, payload: bytes, latency: float | None) -> None:
-        self._connection.pong_received(payload, latency)
+        self._connection.pong_received(latency)
 
     def close_received(self, code: int, reason: str) -> None:
         self.end()
@@ -157,7 +157,7 @@ class Calls:
         self._listener.on_ping(self._connection, payload)
 
     def pong_received(self, payload: bytes, latency: float | None) -> None:
-        self._connection.pong_received(payload, latency)
+        self._connection.pong_received(latency)
         self._listener.on_pong(self._connection, payload, latency)
 
     def close_received(self, code: int, reason: str) -> None:
