@@ -910,7 +910,7 @@ def test_a_connect_handler_may_disconnect() -> None:
     run(main)
 
 
-def test_a_connection_that_ends_as_it_is_let_in_is_not_told_to_be_there() -> None:
+def test_a_client_that_has_no_room_to_be_let_in_is_a_slow_consumer() -> None:
     async def main() -> None:
         io = telex.Server(limits=telex.Limits(send_buffer_high=10, send_buffer_max=990))
         calls = note(io, "connect", "disconnect")
@@ -921,7 +921,7 @@ def test_a_connection_that_ends_as_it_is_let_in_is_not_told_to_be_there() -> Non
         client.send("0")
         await settle()
         assert client.is_closed
-        assert calls == [("disconnect", "slow consumer")]
+        assert calls == [("connect", {}), ("disconnect", "slow consumer")]
 
     run(main)
 

@@ -218,8 +218,7 @@ class Connection:
             self._cancel_alarm()  # of the first namespace
         socket.enter_namespace()
         self.send(encode(PacketType.CONNECT, namespace.name, {"sid": socket.id}))
-        if socket.connected:  # what was sent may have been too much for the client
-            socket.run(namespace.handlers.get("connect"), socket.handshake.auth)
+        socket.run(namespace.handlers.get("connect"), socket.handshake.auth)
 
     def _refuse(self, name: str, payload: dict[str, Any]) -> None:
         try:
