@@ -609,6 +609,62 @@ def test_the_ends_handlers_wait_for_their_turn() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("end", ["leave", "disconnect", "close", "goodbye"])
+def test_events_that_wait_are_dropped_when_the_server_sends_the_client_off(end: str) -> None:
+    async def main() -> None:
+        io = telex.Server()
+        calls = note(io, "plain", "disconnect")
+        gate = asyncio.Event()
+
+        @io.on("slow")
+        async def slow(socket: telex.Socket) -> None:
+            await gate.wait()
+            if end in ("disconnect", "close"):
+                socket.disconnect(close=end == "close")
+
+        @io.on("beside", concurrent=True)
+        async def beside(socket: telex.Socket) -> None:
+            calls.append(("beside",))
+
+        client, socket = await join(io)
+        client.send('2["slow"]', '2["plain",1]')
+        await settle()
+        if end == "leave":
+            client.leave()
+        elif end == "goodbye":
+            client.send('2["beside"]')
+            socket.disconnect()  # before the task of the concurrent one has begun
+        gate.set()
+        await settle()
+        assert [name for name, *_ in calls] == (["plain", "disconnect"] if end == "leave" else ["disconnect"])
+        assert socket.statistics()["queued_events"] == 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_a_catch_all_that_disconnects_keeps_the_event_from_its_handler(is_slow: bool) -> None:
+    async def main() -> None:
+        io = telex.Server()
+        calls = note(io, "evil", "good", "disconnect")
+
+        def guard(socket: telex.Socket, event: str, *args: Any) -> None:
+            if event == "evil":
+                socket.disconnect()
+
+        async def slow_guard(socket: telex.Socket, event: str, *args: Any) -> None:
+            await asyncio.sleep(0)
+            guard(socket, event, *args)
+
+        io.on_any(slow_guard if is_slow else guard)
+        client, _ = await join(io)
+        client.send('2["good"]', '2["evil"]', '2["good"]')
+        await settle()
+        assert calls == [("good",), ("disconnect", "server namespace disconnect")]
+
+    run(main)
+
+
 def test_a_wrong_number_of_arguments_is_dropped_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         io = telex.Server()
@@ -762,7 +818,7 @@ def test_a_handler_that_lags_for_minutes_is_no_fault_of_its_client() -> None:
         client, _ = await join(io)
         for _ in range(10):
             client.emit("slow")
-        await advance(300)  # its answers to the heartbeat lie unread behind its events
+        await advance(200)  # its answers to the heartbeat lie unread behind its events
         assert client.line.is_paused
         assert client.n_unsaid > 1
         gate.set()
@@ -901,6 +957,7 @@ def test_send_buffer_max() -> None:
         assert calls == []
         for _ in range(3):
             socket.emit("e", "x" * 500)
+        await settle()
         assert calls == [("disconnect", "slow consumer")]
         assert client.is_closed
         assert not socket.connected
@@ -932,6 +989,8 @@ def test_disconnecting_a_client_that_takes_nothing_happens_once() -> None:
         client.hold()
         socket.emit("e", "x" * 40)
         socket.disconnect()  # the goodbye itself is one message too many
-        assert calls == [("disconnecting", "slow consumer"), ("disconnect", "slow consumer")]
+        await settle()
+        assert client.is_closed
+        assert calls == [(name, "server namespace disconnect") for name in ("disconnecting", "disconnect")]
 
     run(main)

@@ -110,12 +110,17 @@ def in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Job(NamedTuple):
-    """Hold one call to be made; `reply` takes what the handler returned, `n_bytes` is what its arguments weigh."""
+    """Hold one call to be made.
+
+    `reply` takes what the handler returned, `n_bytes` is what its arguments weigh, `is_event` whether the client asked
+    for the call.
+    """
 
     handler: Handler
     args: Sequence[Any]
     reply: Callable[[Any], None] | None = None
     n_bytes: int = 0
+    is_event: bool = False
 
 
 class Inbox:
@@ -128,6 +133,7 @@ class Inbox:
     __slots__ = (
         "_is_awaiting_ack",
         "_is_paused",
+        "_is_shut",
         "_is_working",
         "_limits",
         "_n_concurrent",
@@ -144,10 +150,15 @@ class Inbox:
         self._queued_bytes = 0
         self._is_working = False
         self._is_paused = False
+        self._is_shut = False
         self._n_concurrent = 0
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    def shut(self) -> None:
+        """Begin no further event: the server has sent the client off, and does nothing more for it."""
+        self._is_shut = True
 
     def submit(self, job: Job) -> None:
         """Make a call now, or as soon as those before it have ended."""
@@ -161,7 +172,7 @@ class Inbox:
             self._work_on()
             self.regulate()
         else:
-            rest = begin(job)
+            rest = self._begin(job)
             if rest is not None:  # a plain function that returned a coroutine, as a lambda may: it comes first
                 self._queue.appendleft(Job(replace(handler, function=lambda: rest), (), job.reply))
                 self._work_on()
@@ -177,6 +188,9 @@ class Inbox:
             self._is_paused = is_full
             self._regulate(is_full)
 
+    def _begin(self, job: Job) -> Awaitable[Any] | None:
+        return None if self._is_shut and job.is_event else begin(job)
+
     def _work_on(self) -> None:
         if not self._is_working:
             self._is_working = True
@@ -188,7 +202,7 @@ class Inbox:
                 job = self._queue.popleft()
                 self._queued_bytes -= job.n_bytes
                 self.regulate()
-                await finish(job, begin(job))
+                await finish(job, self._begin(job))
         except asyncio.CancelledError:
             self._is_working = False
             if self._queue:  # whoever cancelled one handler did not mean the events behind it
@@ -198,7 +212,7 @@ class Inbox:
 
     async def _run_beside(self, job: Job) -> None:
         try:
-            await finish(job, begin(job))
+            await finish(job, self._begin(job))
         finally:
             self._n_concurrent -= 1
 

@@ -206,7 +206,8 @@ class Socket:
     def disconnect(self, close: bool = False) -> None:
         """Leave the namespace, or end the client's whole connection with `close=True`.
 
-        Unless it is connected nothing happens; a middleware refuses by raising.
+        Events of this client that wait for their turn are dropped. Unless it is connected nothing happens; a middleware
+        refuses by raising.
         """
         self.check_thread()
         if not self.connected:
@@ -288,7 +289,7 @@ class Socket:
     def receive_event(self, event: str, args: list[Any], ack_id: int | None, n_bytes: int) -> None:
         """Take an event: hand it to the catch-all handlers, then to its own."""
         for catch_all in self.nsp.catch_alls:
-            self._inbox.submit(Job(catch_all, (self, event, *args), None, n_bytes))
+            self._inbox.submit(Job(catch_all, (self, event, *args), None, n_bytes, is_event=True))
         handler = self.nsp.handlers.get(event)
         if handler is None:
             return
@@ -296,7 +297,7 @@ class Socket:
             self.nsp.log_misfit(handler, len(args))
             return
         reply = None if ack_id is None else self._replier(ack_id)
-        self._inbox.submit(Job(handler, (self, *args), reply, n_bytes))
+        self._inbox.submit(Job(handler, (self, *args), reply, n_bytes, is_event=True))
 
     def run(self, handler: Handler | None, *args: Any) -> None:
         """Run one of the library's own handlers in its turn, with as many arguments as it takes."""
@@ -312,11 +313,14 @@ class Socket:
         """End this socket, in the original's order: `disconnecting`, rooms left, gone, `disconnect`.
 
         Idempotent, also from within these handlers. One that was still connecting leaves without a word.
+        Events that were received before are handled yet, unless it was the server that sent the client off.
         """
         if self._state not in (State.CONNECTING, State.CONNECTED):
             return
         handlers = self.nsp.handlers if self.connected else {}
         self._state, self._reason = State.LEAVING, reason
+        if reason is DisconnectReason.SERVER_NAMESPACE_DISCONNECT:
+            self._inbox.shut()
         disconnecting = handlers.get("disconnecting")
         if disconnecting is not None:
             call(self._job(disconnecting, reason))
