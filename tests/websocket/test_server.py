@@ -270,6 +270,27 @@ def test_process_request(is_async: bool, caplog: pytest.LogCaptureFixture) -> No
     assert "LookupError: mine" in caplog.text
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_listener_that_cannot_be_made(is_async: bool, caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(Listener):
+        def __init__(self) -> None:
+            raise LookupError("mine")
+
+    async def think(request: Request) -> None:
+        await asyncio.sleep(0)
+
+    async def main() -> None:
+        async with serve(Failing, HOST, process_request=think if is_async else None) as server:
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(url(server))
+            assert refused.value.status == 500
+            await until(lambda: not server._openings)
+            assert server.connections == frozenset()
+
+    run(main)
+    assert "LookupError: mine" in caplog.text
+
+
 def test_a_peer_that_leaves_while_process_request_thinks() -> None:
     async def main() -> None:
         asked = asyncio.Event()

@@ -416,12 +416,18 @@ class _Opening:
             return
         response, negotiated = agreed
         options = server._options
+        try:
+            listener = None if options.make_listener is None else options.make_listener()
+        except Exception:
+            logger.exception("the listener could not be made")
+            self.refuse(reject(500, "Internal server error."))
+            return
         self._reader = None
         self._cancel_deadline()
         connection = Connection(
             Role.SERVER,
             self.stream,
-            listener=None if options.make_listener is None else options.make_listener(),
+            listener=listener,
             request=request,
             response=response,
             subprotocol=negotiated.subprotocol,
