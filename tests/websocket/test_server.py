@@ -414,6 +414,18 @@ def test_closing_waits_for_connections_and_handlers() -> None:
     run(main)
 
 
+def test_closing_with_a_code_that_must_not_be_sent_closes_nothing() -> None:
+    async def main() -> None:
+        async with serve(Echo, HOST) as server, connect(url(server)) as ws:
+            for code, reason in ((1005, ""), (1001, "x" * 124)):
+                with pytest.raises(ValueError, match=r"."):
+                    server.close(code, reason)
+            ws.send("still here")
+            assert await ws.recv() == "still here"
+
+    run(main)
+
+
 def test_closing_is_bounded_whatever_peers_and_handlers_do() -> None:
     async def main() -> None:
         cancelled = []

@@ -3,8 +3,9 @@
 Rule of this module: it accepts connections, leads each through its opening handshake and hands it to the program; what
 is right and wrong in a handshake is `handshake.py`'s to say, and everything after it is `Connection`'s.
 
-A stream is counted from the moment it is accepted until it is lost, whatever state it is in, and always has a
-deadline: `handshake_timeout` until it is a connection, `close_timeout` after a refusal.
+A stream is counted until it is lost, whatever state it is in, and always has a deadline: `handshake_timeout` until it
+is a connection, `close_timeout` after a refusal. Over TCP it counts from the moment it is accepted, over TLS from the
+end of the TLS handshake: asyncio says nothing of one before, and itself ends it after `handshake_timeout`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from telex.types import Headers
 from telex.websocket.api import Connection
 from telex.websocket.connection import Role, State
 from telex.websocket.deflate import DeflateOptions
+from telex.websocket.frames import encode_close
 from telex.websocket.handshake import Origin, Request, RequestReader, Response, accept, parse_origins, refuse, reject
 from telex.websocket.receivers import Listener
 from telex.websocket.waiting import Waiters
@@ -188,7 +190,11 @@ class Server:
         return frozenset(self._connections)
 
     def close(self, code: int = 1001, reason: str = "") -> None:
-        """Accept nothing more and begin to close every connection. **Next**: `wait_closed`."""
+        """Accept nothing more and begin to close every connection. **Next**: `wait_closed`.
+
+        Raises `ValueError` or `TypeError` for a code or reason that must not stand in a Close frame.
+        """
+        encode_close(code, reason)  # before anything is closed
         if self._is_closing:
             return
         self._is_closing = True
