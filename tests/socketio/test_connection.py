@@ -910,6 +910,56 @@ def test_a_connect_handler_may_disconnect() -> None:
     run(main)
 
 
+def false(socket: telex.Socket) -> bool:
+    return False
+
+
+async def slow_false(socket: telex.Socket) -> bool:
+    await asyncio.sleep(0)
+    return False
+
+
+def refuse(socket: telex.Socket) -> None:
+    raise telex.ConnectRefused("no")
+
+
+async def slow_refuse(socket: telex.Socket) -> None:
+    await asyncio.sleep(0)
+    raise ConnectionRefusedError("no")
+
+
+@pytest.mark.parametrize("function", [false, slow_false, refuse, slow_refuse, lambda *args: slow_refuse(args[0])])
+def test_a_refusal_in_a_connect_handler_sends_the_client_off(
+    function: Callable[[telex.Socket], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        io = telex.Server()
+        calls = note(io, "secret", "disconnect")
+        io.on("connect", function)
+        client = await open_client(io)
+        client.send("0", '21["secret"]')
+        joined, *rest = await client.heard()
+        assert str(joined).startswith('0{"sid"')
+        assert rest == ["1"]
+        assert calls == [("disconnect", "server namespace disconnect")]
+        assert io.statistics()["sockets"] == 0
+
+    run(main)
+    (record,) = caplog.records
+    assert "refuse in a middleware" in record.getMessage()
+
+
+@pytest.mark.parametrize("result", [None, True, 0, ""])
+def test_a_connect_handler_may_return_anything_else(result: Any) -> None:
+    async def main() -> None:
+        io = telex.Server()
+        io.on("connect", lambda socket: result)
+        _, socket = await join(io)
+        assert socket.connected
+
+    run(main)
+
+
 def test_a_client_that_has_no_room_to_be_let_in_is_a_slow_consumer() -> None:
     async def main() -> None:
         io = telex.Server(limits=telex.Limits(send_buffer_high=10, send_buffer_max=990))

@@ -218,7 +218,7 @@ class Connection:
             self._cancel_alarm()  # of the first namespace
         socket.enter_namespace()
         self.send(encode(PacketType.CONNECT, namespace.name, {"sid": socket.id}))
-        socket.run(namespace.handlers.get("connect"), socket.handshake.auth)
+        socket.greet()
 
     def _refuse(self, name: str, payload: dict[str, Any]) -> None:
         try:

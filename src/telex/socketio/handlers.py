@@ -113,7 +113,7 @@ class Job(NamedTuple):
     """Hold one call to be made.
 
     `reply` takes what the handler returned, `n_bytes` is what its arguments weigh, `is_event` whether the client asked
-    for the call.
+    for the call, and `refuse` is called where the handler raises `ConnectionRefusedError`.
     """
 
     handler: Handler
@@ -121,6 +121,7 @@ class Job(NamedTuple):
     reply: Callable[[Any], None] | None = None
     n_bytes: int = 0
     is_event: bool = False
+    refuse: Callable[[], None] | None = None
 
 
 class Inbox:
@@ -174,7 +175,8 @@ class Inbox:
         else:
             rest = self._begin(job)
             if rest is not None:  # a plain function that returned a coroutine, as a lambda may: it comes first
-                self._queue.appendleft(Job(replace(handler, function=lambda: rest), (), job.reply))
+                begun = replace(handler, function=lambda: rest)
+                self._queue.appendleft(job._replace(handler=begun, args=(), n_bytes=0, is_event=False))
                 self._work_on()
 
     def regulate(self) -> None:
@@ -242,8 +244,8 @@ def begin(job: Job) -> Awaitable[Any] | None:
             return result
         if job.reply is not None:
             job.reply(result)
-    except (Exception, asyncio.CancelledError):
-        logger.exception("the handler for %r failed", job.handler.name)
+    except (Exception, asyncio.CancelledError) as error:
+        fail(job, error)
     return None
 
 
@@ -259,8 +261,16 @@ async def finish(job: Job, rest: Awaitable[Any] | None) -> None:
         if is_being_cancelled():
             raise
         logger.warning("the handler for %r cancelled itself", job.handler.name)
-    except Exception:
-        logger.exception("the handler for %r failed", job.handler.name)
+    except Exception as error:
+        fail(job, error)
+
+
+def fail(job: Job, error: BaseException) -> None:
+    """Log what a handler raised, unless it is a refusal that the caller asked to hear of."""
+    if job.refuse is not None and isinstance(error, ConnectionRefusedError):
+        job.refuse()
+    else:
+        logger.error("the handler for %r failed", job.handler.name, exc_info=error)
 
 
 def is_being_cancelled() -> bool:

@@ -104,8 +104,9 @@ class Namespace(Broadcaster):
 
         The handler is called with the socket and the event's arguments; what it returns becomes the acknowledgement:
         a tuple several values, `None` an empty one. "connect" is called with the socket and, if it takes it, the
-        client's auth; "disconnecting" (a plain function; the rooms are still set) and "disconnect" with the reason;
-        "*" is `on_any`.
+        client's auth; it is too late to refuse the client (that is for `use`), so one that raises `ConnectRefused` or
+        returns `False` sends it off; "disconnecting" (a plain function; the rooms are still set) and "disconnect" with
+        the reason; "*" is `on_any`.
 
         Args: a coroutine function runs in order with the socket's other events, which wait until it has ended, or
         beside them with `concurrent=True`, as an endless one must; `thread=True` runs a plain function that blocks in

@@ -9,6 +9,7 @@ Source: Socket.IO protocol v5; the original's `Socket`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from asyncio import _get_running_loop  # None in a thread without one, and many times cheaper than an exception
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from telex.socketio.namespace import Namespace
 
 __all__ = ["Handshake", "Socket", "SocketOperator"]
+
+logger = logging.getLogger("telex.socketio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,15 +302,20 @@ class Socket:
         reply = None if ack_id is None else self._replier(ack_id)
         self._inbox.submit(Job(handler, (self, *args), reply, n_bytes, is_event=True))
 
-    def run(self, handler: Handler | None, *args: Any) -> None:
-        """Run one of the library's own handlers in its turn, with as many arguments as it takes."""
-        if handler is not None:
-            self._inbox.submit(self._job(handler, *args))
-
     def enter_namespace(self) -> None:
         """Begin: the middlewares have let it in."""
         self._state = State.CONNECTED
         self.nsp.add(self)
+
+    def greet(self) -> None:
+        """Run the "connect" handler.
+
+        It comes too late to refuse anybody; but one that does so, as other libraries let it, must not be passed over.
+        """
+        handler = self.nsp.handlers.get("connect")
+        if handler is not None:
+            job = self._job(handler, self.handshake.auth)
+            self._inbox.submit(job._replace(reply=self._check_greeting, refuse=self._send_off))
 
     def leave_namespace(self, reason: DisconnectReason) -> None:
         """End this socket, in the original's order: `disconnecting`, rooms left, gone, `disconnect`.
@@ -328,7 +336,20 @@ class Socket:
         self.nsp.remove(self)
         self._connection.forget(self)
         self._acks.abandon()
-        self.run(handlers.get("disconnect"), reason)
+        if "disconnect" in handlers:
+            self._inbox.submit(self._job(handlers["disconnect"], reason))
+
+    def _check_greeting(self, result: Any) -> None:
+        if result is False:
+            self._send_off()
+
+    def _send_off(self) -> None:
+        logger.warning(
+            "the 'connect' handler of %s refused a client, which was let in by then and is now sent off: "
+            "refuse in a middleware, with `use`",
+            self.nsp.name,
+        )
+        self.disconnect()
 
     def _replier(self, ack_id: int) -> Callable[[Any], None]:
         def reply(result: Any) -> None:
