@@ -76,7 +76,7 @@ class Inbox:
 
     def message_received(self, message: Data) -> None:
         self.messages.append(message)
-        self._n_bytes += len(message)
+        self._n_bytes += _size(message)
         self._connection.n_received += 1
         if len(self.messages) >= self._n_high or self._n_bytes >= self._n_high_bytes:
             self._is_full = True
@@ -130,7 +130,7 @@ class Inbox:
             finally:
                 self._waiter = None
         message = self.messages.popleft()
-        self._n_bytes -= len(message)
+        self._n_bytes -= _size(message)
         self.is_busy = True
         if self._is_full and len(self.messages) * 2 <= self._n_high and self._n_bytes * 2 <= self._n_high_bytes:
             self._is_full = False
@@ -175,3 +175,8 @@ class Calls:
 
     async def get(self) -> Data:
         raise RuntimeError("the messages of this connection go to its listener")
+
+
+def _size(message: Data) -> int:
+    """Return how many bytes a message has: what memory and limits count."""
+    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
