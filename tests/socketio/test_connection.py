@@ -506,7 +506,7 @@ def test_a_client_that_leaves_meanwhile_was_never_there(outcome: str, caplog: py
     assert len(caplog.records) == (outcome == "fails")
 
 
-@pytest.mark.parametrize("message", ['2["e"]', "1", "0", "30[]", '51-["e"]'])
+@pytest.mark.parametrize("message", ['2["e"]', "1", "30[]", '51-["e"]'])
 def test_nothing_is_said_before_the_answer(message: str) -> None:
     async def main() -> None:
         io = telex.Server()
@@ -517,6 +517,40 @@ def test_nothing_is_said_before_the_answer(message: str) -> None:
         client.send(message)
         await settle()
         assert client.is_closed
+
+    run(main)
+
+
+def test_a_second_connect_takes_the_place_of_one_that_is_not_answered_yet() -> None:
+    async def main() -> None:
+        io = telex.Server()
+        calls = note(io, "connect", "disconnect")
+        gates: list[asyncio.Future[None]] = []
+
+        @io.use
+        async def gate(socket: telex.Socket) -> None:
+            gates.append(asyncio.get_running_loop().create_future())
+            await gates[-1]
+
+        client = await open_client(io)
+        client.send('0{"n":1}')
+        await settle()
+        client.send('0{"n":2}')
+        await settle()
+        client.send('0{"n":3}')
+        await settle()
+        gates[0].set_result(None)
+        gates[1].set_exception(telex.ConnectRefused("no"))
+        assert await client.heard() == []
+        assert calls == []
+        gates[2].set_result(None)
+        (answer,) = await client.heard()
+        (sid,) = io.sockets.sockets
+        assert answer == f'0{{"sid":"{sid}"}}'
+        assert calls == [("connect", {"n": 3})]
+        client.send("0")
+        await settle()
+        assert client.is_closed  # a second one to a namespace that is joined
 
     run(main)
 
@@ -1078,7 +1112,7 @@ class Model:
     def take(self, what: str, nsp: str) -> None:
         state = self.states[nsp]
         match what, state:
-            case "connect", None | "dismissed":
+            case "connect", None | "dismissed" | "connecting":
                 self.states[nsp] = {"/unknown": None, "/gated": "connecting"}.get(nsp, "connected")
             case "disconnect", "connected":
                 self.states[nsp] = None

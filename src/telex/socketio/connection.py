@@ -183,10 +183,13 @@ class Connection:
         raise SocketPacketError("a packet for a namespace that is not joined")
 
     def _connect(self, name: str, auth: dict[str, Any]) -> None:
-        if name in self._sockets:
+        former = self._sockets.get(name)
+        if former is not None and not former.is_connecting:
             raise SocketPacketError("a second CONNECT to one namespace")
         if not self._connects.take(now()):
             raise SocketPacketError("too many CONNECT packets")
+        if former is not None:  # its client has left and come back without a word: nothing was answered yet
+            former.leave_namespace(DisconnectReason.CLIENT_NAMESPACE_DISCONNECT)
         namespace = self._server.namespaces.get(name)
         if namespace is None:
             self._refuse(name, {"message": "Invalid namespace"})
