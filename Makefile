@@ -4,13 +4,14 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 
-.PHONY: help demo test lint conformance clean
+.PHONY: help demo test lint coverage conformance clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         open the demonstration chat on http://127.0.0.1:8000"
 	@echo "make test         lint, then run all tests (the browser's too)"
 	@echo "make lint         ruff, mypy --strict and pyright"
+	@echo "make coverage     each codec module, branch by branch, by its own tests"
 	@echo "make conformance  every case of the Autobahn suite, as server and as client"
 	@echo "make clean        remove what the other targets made"
 
@@ -34,6 +35,10 @@ lint:
 	@$(BIN)/mypy --no-error-summary
 	@echo "telex: pyright"
 	@node_modules/.bin/pyright --level error
+
+coverage:
+	@scripts/setup python
+	@$(BIN)/python scripts/coverage
 
 conformance:
 	@scripts/setup python
