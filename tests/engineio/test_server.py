@@ -997,6 +997,7 @@ def test_e31_a_client_that_stops_polling() -> None:
             while session.is_open:
                 session.send([message(b"x" * 500)])
                 assert session.buffered_bytes <= 10_000
+                await asyncio.sleep(0)
             assert app.floor.reasons == [CloseReason.SLOW_CONSUMER]
             assert refused(await site.get(query), *UNKNOWN_SID)
             check_nothing_is_left(app)
