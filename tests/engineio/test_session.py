@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from telex.engineio.packets import PacketType, message
 from telex.engineio.session import (
+    MAX_UNREAD_BEATS,
     NOOP_INTERVAL,
     POLL_LINGER,
     TRANSITIONS,
@@ -385,6 +386,26 @@ def test_a_pong_that_lies_unread_is_not_missed() -> None:
     scene.clock.advance(0.001)
     assert scene.floor.events == [CloseReason.PING_TIMEOUT]
     assert scene.is_over()
+
+
+def test_a_pong_that_lies_unread_is_not_missed_for_ever() -> None:
+    scene, websocket = on_websocket()
+    scene.session.pause_reading()
+    scene.clock.advance(INTERVAL + (1 + MAX_UNREAD_BEATS) * TIMEOUT - 0.001)
+    assert scene.floor.events == []
+    scene.clock.advance(0.001)
+    assert scene.floor.events == [CloseReason.PING_TIMEOUT]
+    assert scene.is_over()
+    assert websocket.sent == ["2"]
+
+
+def test_a_client_that_is_read_now_and_then_is_not_blamed_for_its_unread_pong() -> None:
+    scene, _ = on_websocket()
+    for _ in range(3):
+        scene.session.pause_reading()
+        scene.clock.advance(MAX_UNREAD_BEATS * TIMEOUT)
+        scene.session.resume_reading()
+    assert scene.session.is_open
 
 
 def test_reading_again_between_heartbeats_moves_nothing() -> None:
@@ -797,6 +818,7 @@ def test_e31_a_client_that_does_not_poll_gets_no_more_either() -> None:
     scene.clock.advance(0)
     assert scene.floor.events == [CloseReason.SLOW_CONSUMER]
     assert scene.is_over()
+    assert scene.session.buffered_bytes == 0
     assert polling.answers == []
 
 
@@ -868,6 +890,14 @@ def test_a_peer_that_takes_nothing_is_given_up() -> None:
     scene.clock.advance(0.001)
     assert scene.floor.events == [CloseReason.SLOW_CONSUMER]
     assert scene.is_over()
+
+
+def test_what_a_peer_took_before_does_not_count() -> None:
+    scene, websocket = filled(100)
+    websocket.take(100)
+    send(scene, b"x" * 101)
+    scene.clock.advance(10)
+    assert scene.floor.events == [CloseReason.SLOW_CONSUMER]
 
 
 def test_each_byte_taken_earns_another_period() -> None:

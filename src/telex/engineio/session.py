@@ -31,6 +31,9 @@ __all__ = ["NOOP_INTERVAL", "CloseReason", "Session", "SessionSink", "State", "T
 NOOP_INTERVAL = 0.1
 """Seconds between the noops that release a parked poll during an upgrade, as in the original."""
 
+MAX_UNREAD_BEATS = 10
+"""How often in a row a heartbeat is put off because the pong may lie unread: no floor above lags for ever."""
+
 POLL_LINGER = 30.0
 """Seconds that a closed long-polling session waits for the poll that will carry its last packets."""
 
@@ -186,6 +189,7 @@ class Session:
         "_heartbeat",
         "_is_paused",
         "_limits",
+        "_n_unread_beats",
         "_overflow_alarm",
         "_probe",
         "_sent_bytes",
@@ -219,6 +223,7 @@ class Session:
         self._close_alarm: Deadline | None = None
         self._is_paused = False
         self._beat = Beat.RESTING
+        self._n_unread_beats = 0  # for which the heartbeat was put off since the peer was last read
         self._heartbeat: Deadline = deadlines.at(deadlines.now() + limits.ping_interval, self._heartbeat_due)
         self._control: Quota | None = None  # made at the first heartbeat packet that nobody asked for
         self._overflow_alarm: Deadline | None = None  # set when more was sent than may wait
@@ -293,6 +298,7 @@ class Session:
         if self._is_paused and self._beat is not Beat.RESTING:
             self._heartbeat.move(self._deadlines.now() + self._limits.ping_timeout)  # its pong is among what waits
         self._is_paused = False
+        self._n_unread_beats = 0
         self.transport.resume_reading()
 
     # What a transport does.
@@ -392,7 +398,9 @@ class Session:
 
     def _heartbeat_due(self) -> None:
         if self._beat is not Beat.RESTING:
-            if self._is_paused:  # its pong may lie unread: that we lag is not the peer's fault
+            if self._is_paused and self._n_unread_beats < MAX_UNREAD_BEATS:
+                # Its pong may lie unread: that we lag is not the peer's fault.
+                self._n_unread_beats += 1
                 self._heartbeat = self._after(self._limits.ping_timeout, self._heartbeat_due)
             else:
                 self._abandon(CloseReason.PING_TIMEOUT)

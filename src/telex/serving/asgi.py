@@ -204,15 +204,18 @@ class WebSocketChannel:
             self._drop()
 
     async def _read(self, transport: WebSocketTransport) -> bool:
-        """Read to the end; return whether it came without a violation."""
+        """Read to the end; return whether it came without a violation.
+
+        While it is paused, one message is asked for and held back: else nobody would say that the client has left.
+        """
         while True:
             for _ in range(FRAMES_PER_TURN):
                 message = await self._receive()
                 if message["type"] == "websocket.disconnect":
                     return message.get("code") not in VIOLATION_CODES
+                await self._reading.wait()  # so that while it is paused a client that leaves is heard
                 text = message.get("text")
                 transport.message_received(message["bytes"] if text is None else text)
-                await self._reading.wait()
             await asyncio.sleep(0)  # what a server has at hand it gives without a pause
 
     def send(self, message: Data, compress: bool) -> None:

@@ -11,7 +11,7 @@ one answer, and the table of what each misuse costs is the original's:
 | a POST over `max_payload` | 413 | goes on |
 | a POST that comes too slowly | 408 | closed |
 | a body that is no payload | 400 | closed, "parse error" |
-| the client leaves a parked GET or an unfinished POST | none | closed |
+| the client leaves a parked GET, or a POST that is unfinished or waits for room | none | closed |
 | a POST still unfinished when the session ends | 400, "Session ID unknown" | is closed |
 | a POST still unfinished when the session leaves polling | 400, "Bad request" | goes on |
 | any other method | 500 | goes on |
@@ -200,7 +200,7 @@ class PollingTransport:
                 session.receive(self, kind, data)
                 if not session.is_open:
                     break  # what stands behind a "close" is nobody's
-            await self._reading.wait()
+            await self._wait_reading(body)
         except _Rejected as rejected:
             return rejected.response
         except EnginePacketError:
@@ -212,6 +212,21 @@ class PollingTransport:
         finally:
             self._is_posting = False
         return Response(200, [("content-type", "text/html")], b"ok")
+
+    async def _wait_reading(self, body: Body) -> None:
+        """Wait until the session reads again. Raises `PeerGone`."""
+        if self._reading.is_set():
+            return
+        loop = asyncio.get_running_loop()
+        reading, gone = loop.create_task(self._reading.wait()), loop.create_task(body.wait_gone())
+        try:
+            await asyncio.wait((reading, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                gone.result()
+                raise PeerGone
+        finally:
+            reading.cancel()
+            gone.cancel()
 
     async def _read(self, request: Request, body: Body) -> bytes:
         """Read a body within its bounds: the declared size first, then what really comes, and how fast.
