@@ -491,6 +491,28 @@ def test_a_full_inbox_stops_reading_by_number_and_by_bytes() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("end", ["close", "reset"])
+def test_a_peer_that_leaves_a_full_inbox_behind_is_noticed(end: str) -> None:
+    async def main() -> None:
+        async def busy(ws: Connection) -> None:
+            await asyncio.Event().wait()
+
+        limits = Limits(recv_queue_high=2, ping_interval=0.02, close_timeout=0.05)
+        async with serve(busy, HOST, limits=limits) as server, raw_client(server.port) as peer:
+            (ws,) = server.connections
+            await peer.write(frame(Opcode.TEXT, b"x") * 10)
+            await until(lambda: ws.statistics().n_waiting == 2)
+            if end == "reset":
+                peer.reset()
+            else:
+                peer.socket.close()
+            await ws.wait_closed()
+            assert ws.close_code == 1006
+            assert [await ws.recv(), await ws.recv()] == ["x", "x"]
+
+    run(main)
+
+
 def test_closing_with_a_full_inbox_still_sees_the_answer() -> None:
     async def main() -> None:
         async with serve(Recorder, HOST, limits=Limits(close_timeout=3600)) as server:

@@ -607,14 +607,32 @@ def test_the_peers_deadlines_stand_still_while_it_is_not_read() -> None:
     end.pass_time(2)
     assert len(end.sent()) == 1
     end.core.pause_reading(end.now)
-    assert end.core.deadline is None
     end.core.pause_reading(end.now + 999)
     end.pass_time(1000)
+    assert {(one.opcode, one.payload) for one in end.sent()} == {(Opcode.PONG, b"")}
     end.core.resume_reading(end.now)
     assert end.core.deadline is not None
     assert end.core.deadline - end.now == pytest.approx(19)  # the pong: 20 s, of which one has passed
     end.receive(end.frame(0, b"b") + end.frame(10, b"\0\0\0\1"))
     assert end.events == ["ab", ("pong", b"\0\0\0\1", pytest.approx(1))]
+
+
+def test_a_peer_that_is_not_read_is_written_to_so_that_its_end_is_noticed() -> None:
+    end = Core(keepalive=True)
+    end.core.pause_reading(end.now)
+    for _ in range(1000):
+        end.pass_time(25)
+        assert [(one.opcode, one.payload) for one in end.sent()] == [(Opcode.PONG, b"")]
+    end.now += 1000  # this process stood still
+    end.core.wake(end.now)
+    assert len(end.sent()) == 1
+    end.core.resume_reading(end.now)
+    assert end.core.deadline == pytest.approx(end.now + 25)
+    end.pass_time(25)
+    assert [one.opcode for one in end.sent()] == [Opcode.PING]
+    quiet = Core()
+    quiet.core.pause_reading(quiet.now)
+    assert quiet.core.deadline is None
 
 
 def test_a_pause_does_not_hide_the_end() -> None:

@@ -16,7 +16,8 @@ Close (or its violation) has been seen, ours has not been sent, and messages rec
 `finish` sends the Close that is owed. After that, in `ENDING`, nothing is read and nothing is sent.
 
 *Time.* `deadline` says when `wake` wants to be called, and may change in any call. It may be early, never late: `wake`
-then finds nothing to do. A wake that comes more than `STALL` late says that this process stood still, so what the peer
+then finds nothing to do. While the program does not want more messages the peer is not read, and its deadlines stand
+still; so that one that is gone is noticed all the same, we write to it, and TCP tells (see `wake`). A wake that comes more than `STALL` late says that this process stood still, so what the peer
 sent may not have been read yet: every deadline is moved by as much before anyone is blamed.
 
 Received text and binary are collected in one `bytearray` while they are incomplete, whatever the number of fragments.
@@ -307,7 +308,11 @@ class ConnectionCore:
         return False
 
     def pause_reading(self, now: float) -> None:
-        """Read nothing more for now: the program is behind. Deadlines of the peer stand still meanwhile."""
+        """Read nothing more for now: the program is behind. Deadlines of the peer stand still meanwhile.
+
+        With `keepalive`, a peer that ends or resets TCP is noticed after two `ping_interval`; one that is cut off,
+        when the operating system gives up sending to it (some 15 minutes).
+        """
         if self._paused_at is None and self.state is State.OPEN:
             self._paused_at = now
             self._stream.pause_reading()
@@ -423,8 +428,17 @@ class ConnectionCore:
         """Do what is due. To be called at `deadline`, or later; earlier it does nothing."""
         if self.deadline is None or now < self.deadline:
             return
-        if now - self.deadline > STALL:
-            self._shift(now - self.deadline)
+        if self._paused_at is not None:
+            # Nothing is read, so neither an answer nor the end would be seen, only that TCP gets no more through.
+            # RFC 6455 §5.5.3: an unsolicited pong is a heartbeat in one direction. No answers to it pile up.
+            self._ping_due = now + self._limits.ping_interval
+            self._write(Opcode.PONG, b"")
+            self._rearm()
+            return
+        late = now - self.deadline
+        if late > STALL:
+            self._ping_due = None if self._ping_due is None else self._ping_due + late
+            self._shift(late)
             return
         if _is_due(self._close_due, now):
             if self.state is State.CLOSE_OWED:
@@ -448,16 +462,15 @@ class ConnectionCore:
 
     def _rearm(self) -> None:
         """Find the next deadline."""
-        dues = [self._close_due]
+        dues = [self._ping_due]
         if self._paused_at is None:
-            dues += self._message_due, self._pong_due, self._ping_due
+            dues += self._message_due, self._pong_due, self._close_due
         self.deadline = min((due for due in dues if due is not None), default=None)
 
     def _shift(self, delay: float) -> None:
         """Leave time in which nothing could be read out of every account."""
         self._message_due = None if self._message_due is None else self._message_due + delay
         self._pong_due = None if self._pong_due is None else self._pong_due + delay
-        self._ping_due = None if self._ping_due is None else self._ping_due + delay
         self._close_due = None if self._close_due is None else self._close_due + delay
         self._pings = {payload: sent + delay for payload, sent in self._pings.items()}
         self._rearm()
