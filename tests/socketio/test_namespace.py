@@ -227,7 +227,7 @@ def test_a_catch_all_hears_what_its_handler_cannot_take() -> None:
     async def main() -> None:
         io = telex.Server()
         caught: list[Any] = []
-        io.on("e", lambda socket: caught.append("handler"))
+        io.on("e", lambda socket, a, b, c: caught.append("handler"))
         io.on_any(lambda socket, event, *args: caught.append((event, *args)))
         client, _ = await join(io)
         client.emit("e", 1, 2)

@@ -208,6 +208,22 @@ def test_r13_a_server_that_nobody_keeps_is_gone() -> None:
     assert gone() is None
 
 
+def test_close_on_another_loop_changes_nothing() -> None:
+    async def main() -> None:
+        io = telex.Server()
+        calls = note(io, "disconnect")
+        client, socket = await join(io)
+        with pytest.raises(RuntimeError, match="event loop that serves them"):
+            await asyncio.to_thread(asyncio.run, io.close())
+        assert calls == []
+        assert socket.connected
+        await io.close()
+        assert client.is_closed
+        await asyncio.to_thread(asyncio.run, io.close())  # there is nobody left
+
+    run(main)
+
+
 def test_a_server_is_used_on_one_loop_after_another() -> None:
     io = telex.Server()
     io.on("ask", lambda socket: "answer")

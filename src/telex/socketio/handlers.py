@@ -36,7 +36,7 @@ _background: set[asyncio.Task[None]] = set()  # a task that only the loop knows 
 class Handler:
     """Hold a handler and what its signature says.
 
-    `n_min` and `n_max` bound the arguments after the socket; `n_max` is `None` for `*args`.
+    `n_min` and `n_max` bound the arguments after the socket; `n_max` is `None` for `*args`. What is more is cut.
     """
 
     function: Callable[..., Any]
@@ -45,10 +45,6 @@ class Handler:
     n_max: int | None
     is_async: bool
     is_concurrent: bool = False
-
-    def accepts(self, n_args: int) -> bool:
-        """Whether the handler can be called with so many arguments after the socket."""
-        return self.n_min <= n_args and (self.n_max is None or n_args <= self.n_max)
 
 
 def make_handler(

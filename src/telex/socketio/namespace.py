@@ -102,11 +102,12 @@ class Namespace(Broadcaster):
     ) -> Any:
         """Register the handler of an event; a later one takes its place. Use it as a decorator, or with the function.
 
-        The handler is called with the socket and the event's arguments; what it returns becomes the acknowledgement:
-        a tuple several values, `None` an empty one. "connect" is called with the socket and, if it takes it, the
-        client's auth; it is too late to refuse the client (that is for `use`), so one that raises `ConnectRefused` or
-        returns `False` sends it off; "disconnecting" (a plain function; the rooms are still set) and "disconnect" with
-        the reason; "*" is `on_any`.
+        The handler is called with the socket and the event's arguments, without those that it does not take. An event
+        with fewer than it needs is dropped, with a warning for the first, and never acknowledged. What the handler
+        returns becomes the acknowledgement: a tuple several values, `None` an empty one.
+        "connect" is called with the socket and, if it takes it, the client's auth. It is too late to refuse the client,
+        which is for `use`; so a handler that raises `ConnectRefused` or returns `False` sends it off. "disconnecting"
+        (a plain function; the rooms are still set) and "disconnect" are called with the reason; "*" is `on_any`.
 
         Args: a coroutine function runs in order with the socket's other events, which wait until it has ended, or
         beside them with `concurrent=True`, as an endless one must; `thread=True` runs a plain function that blocks in
@@ -221,11 +222,11 @@ class Namespace(Broadcaster):
         self.sockets.pop(socket.id, None)
 
     def log_misfit(self, handler: Handler, n_args: int) -> None:
-        """Say, once for each handler, that a client sent an event with the wrong number of arguments."""
+        """Say, once for each handler, that a client sent an event with too few arguments."""
         if handler.name not in self._misfits:
             self._misfits.add(handler.name)
             logger.warning(
-                "an event %r came with %d arguments, which its handler does not take; dropped, as others will be",
+                "an event %r came with %d arguments, fewer than its handler needs; dropped, as others will be",
                 handler.name,
                 n_args,
             )

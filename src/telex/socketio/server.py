@@ -169,7 +169,9 @@ class Server(Broadcaster):
         """Disconnect everybody with "server shutting down", and wait until what was sent has left.
 
         Takes at most `Limits.close_timeout`. Clients come back by themselves when they find a server again.
+        Raises `RuntimeError` on another event loop than that of the clients; nothing is changed then.
         """
+        self.engine.check_loop()
         for namespace in self.namespaces.values():
             for socket in list(namespace.sockets.values()):
                 socket.leave_namespace(DisconnectReason.SERVER_SHUTTING_DOWN)

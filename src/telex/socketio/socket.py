@@ -296,11 +296,11 @@ class Socket:
         handler = self.nsp.handlers.get(event)
         if handler is None:
             return
-        if not handler.accepts(len(args)):
+        if len(args) < handler.n_min:
             self.nsp.log_misfit(handler, len(args))
             return
         reply = None if ack_id is None else self._replier(ack_id)
-        self._inbox.submit(Job(handler, (self, *args), reply, n_bytes, is_event=True))
+        self._inbox.submit(Job(handler, (self, *args[: handler.n_max]), reply, n_bytes, is_event=True))
 
     def enter_namespace(self) -> None:
         """Begin: the middlewares have let it in."""
