@@ -90,6 +90,60 @@ def test_a_signal_ends_it_in_order(folder: Path, number: signal.Signals, status:
         assert not any("Traceback" in line for line in server.output)
 
 
+ELSEWHERE = """
+import asyncio
+import threading
+import telex
+
+io, other, broken = telex.Server(), telex.Server(), telex.Server()
+
+async def visit(server):
+    scope = {"type": "websocket", "path": "/socket.io/", "headers": [], "query_string": b"EIO=4&transport=websocket"}
+    receive = iter([{"type": "websocket.connect"}])
+    async def tell():
+        return next(receive, None) or await asyncio.Event().wait()
+    async def hear(event):
+        if event["type"] == "websocket.accept":
+            there.set()
+    await server(scope, tell, hear)
+
+async def fail():
+    raise LookupError("a mistake in a close")
+
+there = threading.Event()
+threading.Thread(target=asyncio.run, args=(visit(other),), daemon=True).start()
+there.wait()
+broken.close = fail
+
+@io.on("disconnect")
+def gone(socket, reason):
+    print("gone:", reason, flush=True)
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await broken({"type": "http", "path": "/", "headers": []}, receive, send_nothing)
+    await io(scope, receive, send)
+
+async def send_nothing(event):
+    pass
+"""
+
+
+def test_a_server_of_another_loop_and_one_that_fails_do_not_break_the_end(tmp_path: Path) -> None:
+    (tmp_path / "chat.py").write_text(ELSEWHERE)
+    arguments = ["-m", "telex", "run", "chat:app", "--app-dir", tmp_path, "--port", "0"]
+    with ServerProgram(arguments) as server, contextlib.closing(connect(server)) as talking:
+        talking.request("GET", "/socket.io/?EIO=4&transport=polling")
+        sid = talking.getresponse().read().decode().split('"sid":"')[1][:20]
+        talking.request("POST", f"/socket.io/?EIO=4&transport=polling&sid={sid}", "40")
+        assert talking.getresponse().read() == b"ok"
+        server.signal(signal.SIGINT)
+        assert server.wait() == 0
+        assert "gone: server shutting down" in server.output
+        assert any("a mistake in a close" in line for line in server.output)
+        assert not any("event loop" in line for line in server.output)
+
+
 def test_a_taken_port_is_one_sentence(folder: Path) -> None:
     with sockets.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

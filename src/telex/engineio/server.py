@@ -251,6 +251,16 @@ class Engine:
             self._ended.set()
             self._ended = None
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether there are sessions, and another event loop than the running one serves them."""
+        return bool(self.sessions) and self._loop is not asyncio.get_running_loop()
+
+    def check_loop(self) -> None:
+        """Raise `RuntimeError` where another event loop serves the sessions."""
+        if self.is_elsewhere:
+            raise RuntimeError("sessions are closed on the event loop that serves them")
+
     async def close(self) -> None:
         """Close every session, and wait until what they still had to say has left.
 
@@ -259,8 +269,7 @@ class Engine:
         """
         if not self.sessions:
             return
-        if self._loop is not asyncio.get_running_loop():
-            raise RuntimeError("sessions are closed on the event loop that serves them")
+        self.check_loop()
         ended = self._ended = self._ended or asyncio.Event()
         for session in list(self.sessions.values()):
             session.close()

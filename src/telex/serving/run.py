@@ -3,12 +3,13 @@
 Rule of this module: settings of uvicorn and nothing of the protocols.
 
 uvicorn waits for its requests to end before it stops, and a parked poll ends only when something happens. So every
-Telex server in use is closed before, which answers the polls and says goodbye to the rest.
+Telex server in use on the same event loop is closed before, which answers the polls and says goodbye to the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import platform
 import sys
 from importlib import import_module
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import uvicorn
 
 __all__ = ["load_app", "run"]
+
+logger = logging.getLogger("telex.serving")
 
 PROTOCOL = "telex.serving.uvicorn:Protocol"
 
@@ -63,7 +66,10 @@ def run(app: App | str, *, host: str = "127.0.0.1", port: int = 8000, **options:
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             for server in self.servers:
                 server.close()  # nobody new, then
-            await asyncio.gather(*[server.close() for server in list(servers_in_use)])
+            ours = [server for server in list(servers_in_use) if not server.engine.is_elsewhere]
+            results = await asyncio.gather(*[server.close() for server in ours], return_exceptions=True)
+            for error in filter(None, results):
+                logger.error("a server could not be closed", exc_info=error)
             await super().shutdown(sockets)
 
     server = TelexServer(config)
