@@ -159,8 +159,8 @@ class Socket:
         """Send an event to this client and return its acknowledgement.
 
         Returns: its value; a tuple where there are several, `None` where there is none.
-        Raises `AckTimeout` (a `TimeoutError`), `Disconnected` when the client leaves before it answers or was not
-        connected to begin with, and as `emit`.
+        Raises `AckTimeout` (a `TimeoutError`; at once for a `volatile` event that was dropped), `Disconnected` when the
+        client leaves before it answers or was not connected to begin with, and as `emit`.
         **Units**: `timeout` in seconds, 60 by default. **Cancellation**: the event stays sent, the answer is ignored.
         """
         return await SocketOperator(self).call(event, *args, timeout=timeout)
@@ -411,7 +411,9 @@ class SocketOperator:
             if not done.done():
                 done.set_result(values)
 
-        ack_id = self._ask(event, args, answered)
+        ack_id, is_sent = self._ask(event, args, answered)
+        if not is_sent:
+            raise AckTimeout(0)
         try:
             async with asyncio.timeout(seconds):
                 values = await done
@@ -423,12 +425,11 @@ class SocketOperator:
             raise Disconnected(socket.absence)
         return from_values(values)
 
-    def _ask(self, event: str, args: Sequence[Any], answer: Answer) -> int:
+    def _ask(self, event: str, args: Sequence[Any], answer: Answer) -> tuple[int, bool]:
         socket, flags = self._socket, self._flags
         ack_id = socket.nsp.next_ack_id()
         packets = socket.nsp.encode_event(event, args, ack_id=ack_id, compress=flags.compress)
-        socket.ask(packets, ack_id, answer, volatile=flags.volatile)
-        return ack_id
+        return ack_id, socket.ask(packets, ack_id, answer, volatile=flags.volatile)
 
     def _ask_back(self, event: str, args: Sequence[Any], callback: Callable[..., Any]) -> None:
         alarm: Deadline | None = None
@@ -439,8 +440,8 @@ class SocketOperator:
             if values is not None:
                 call(Job(Handler(callback, f"the acknowledgement of {event}", 0, None, False), values))
 
-        ack_id = self._ask(event, args, answered)
-        if self._flags.timeout is not None:
+        ack_id, is_sent = self._ask(event, args, answered)
+        if is_sent and self._flags.timeout is not None:
             deadlines = deadlines_of(asyncio.get_running_loop())
             alarm = deadlines.at(deadlines.now() + self._flags.timeout, lambda: self._socket.forget_ack(ack_id))
 
