@@ -489,6 +489,39 @@ def test_over_tls(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_over_tls_what_is_not_taken_is_seen(end: str, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    """A large write must not vanish in the transport below, where neither its size nor its progress would be told."""
+
+    async def main() -> None:
+        async with pair(server_ssl=contexts[0], client_ssl=contexts[1]) as (sink, reader, writer):
+            assert isinstance(reader, asyncio.StreamReader)
+            assert writer is not None
+            n = 30_000_000
+            sink.stream.write(b"x" * n)
+            for _ in range(1000):
+                sink.stream.write(b"yz")
+            seen = []
+            async with asyncio.timeout(SECONDS):
+                while not sink.stream.sent_bytes:  # noqa: ASYNC110  # nothing tells when
+                    await asyncio.sleep(0)
+                assert sink.stream.buffered_bytes > n // 2
+                n_read = 0
+                while n_read < n:
+                    n_read += len(await reader.readexactly(1_000_000))
+                    seen.append(sink.stream.sent_bytes)
+                    if end == "abort":
+                        return
+                assert seen == sorted(seen)
+                assert len(set(seen)) > 5
+                sink.stream.write(b"the last")
+                sink.stream.close()
+                assert await reader.read() == b"yz" * 1000 + b"the last"
+            assert sink.events.count("room") == 1
+
+    asyncio.run(main())
+
+
 def test_over_tls_the_peer_ends(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     async def main() -> None:
         async with pair(server_ssl=contexts[0], client_ssl=contexts[1]) as (sink, _, writer):

@@ -5,7 +5,8 @@ Rule of this module: bytes only; it knows no protocol and judges no peer.
 - Writes are corked. While the sink handles input they gather and leave together when it is done; writes from
   elsewhere (a task, another connection's handler) leave at the end of the turn, through the loop's one `Turn`.
 - The transport's buffer and the cork are one number to the floors above (`buffered_bytes`), with one pair of marks.
-  Over TLS, up to one more flush may lie in the transport below, which asyncio does not tell.
+  Over TLS, the transport below holds some more (64 KiB, and one part), which asyncio does not tell. So what is large
+  goes there in parts, and the rest stays corked until there is room.
 - `close` over TCP sends FIN and then drops what comes until the peer's own FIN. Closing the socket with unread input
   would make the kernel send RST, and that can destroy the last bytes sent (a Close frame, a refusal) before the peer
   has read them. TLS cannot half-close; there asyncio's own shutdown reads on until the peer's close_notify.
@@ -79,6 +80,7 @@ class AsyncioStream(asyncio.Protocol):
         "_is_handling",
         "_is_over",
         "_is_reading",
+        "_is_tls",
         "_loop",
         "_low_mark",
         "_state",
@@ -100,7 +102,7 @@ class AsyncioStream(asyncio.Protocol):
         self._low_mark = high_mark // 2
         self._transport: asyncio.Transport | None = None
         self._state = _State.OPEN
-        self._cork: list[bytes] = []
+        self._cork: list[bytes | memoryview] = []
         self._corked_bytes = 0
         self._written_bytes = 0
         self._is_handling = False  # the sink is at work, and we flush when it is done
@@ -108,6 +110,7 @@ class AsyncioStream(asyncio.Protocol):
         self._is_backed_up = False  # the transport holds more than the low mark
         self._is_over = False  # the high mark was passed, and the sink has not been told of room since
         self._is_reading = True
+        self._is_tls = False
         self._has_peer_ended = False
 
     # What the transport calls.
@@ -115,6 +118,7 @@ class AsyncioStream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast(asyncio.Transport, transport)
+        self._is_tls = transport.get_extra_info("sslcontext") is not None
         # One mark below ours, so that falling to it is always told, whether our own high mark was passed by what the
         # transport holds or by what is corked.
         self._transport.set_write_buffer_limits(high=self._low_mark, low=self._low_mark)
@@ -169,6 +173,8 @@ class AsyncioStream(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Learn that the transport holds no more than the low mark."""
         self._is_backed_up = False
+        if self._is_tls and not self._is_handling:
+            self._flush()
         self._tell_room()
 
     # What the floors above call.
@@ -226,7 +232,7 @@ class AsyncioStream(asyncio.Protocol):
         """Flush, send the end, and linger until the peer's end (see the module's text)."""
         if self._state is not _State.OPEN:
             return
-        self._flush()
+        self._flush(is_last=True)
         transport = self._transport
         self._state = _State.LINGERING
         if transport is None or transport.is_closing():
@@ -273,14 +279,35 @@ class AsyncioStream(asyncio.Protocol):
         if not self._is_handling:
             self._flush()
 
-    def _flush(self) -> None:
+    def _flush(self, *, is_last: bool = False) -> None:
         cork, transport = self._cork, self._transport
         if not cork or transport is None:
             return
-        self._cork = []
-        self._corked_bytes = 0
-        transport.write(cork[0] if len(cork) == 1 else b"".join(cork))
+        if self._is_tls and not is_last and (self._is_backed_up or self._corked_bytes > self._low_mark):
+            while cork and not self._is_backed_up:
+                transport.write(self._take_part())
+        else:
+            self._cork = []
+            self._corked_bytes = 0
+            transport.write(cork[0] if len(cork) == 1 else b"".join(cork))
         self._tell_room()
+
+    def _take_part(self) -> bytes:
+        """Take as much as the low mark from the cork."""
+        cork = self._cork
+        n_left, n_whole = self._low_mark, 0
+        while n_whole < len(cork) and len(cork[n_whole]) <= n_left:
+            n_left -= len(cork[n_whole])
+            n_whole += 1
+        part = cork[:n_whole]
+        del cork[:n_whole]
+        if cork and n_left:
+            rest = memoryview(cork[0])
+            part.append(rest[:n_left])
+            cork[0] = rest[n_left:]
+        data = b"".join(part)
+        self._corked_bytes -= len(data)
+        return data
 
     def _tell_room(self) -> None:
         if self._is_over and self.buffered_bytes <= self._low_mark and self._state is not _State.LOST:
