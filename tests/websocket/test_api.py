@@ -753,19 +753,21 @@ def test_broadcast() -> None:
 def test_broadcast_goes_on_past_one_that_is_about_to_be_lost(deflate: bool | None) -> None:
     async def main() -> None:
         limits = Limits(slow_consumer_timeout=0.05)
-        async with serve(Listener, HOST, deflate=deflate, limits=limits) as server:
-            async with raw_client(server.port, receive_buffer=4096):
-                (slow,) = server.connections
-                while slow.buffered_bytes <= slow.limits.send_buffer_high:
-                    slow.send(b"x" * 50_000, compress=False)
-                    await asyncio.sleep(0)
-                async with connect(url(server), deflate=deflate) as ws:
-                    (other,) = server.connections - {slow}
-                    await until(lambda: slow.close_code is not None)
-                    n_sent = slow.n_sent
-                    broadcast([slow, other], "news")
-                    assert slow.n_sent == n_sent
-                    assert await ws.recv() == "news"
+        async with (
+            serve(Listener, HOST, deflate=deflate, limits=limits) as server,
+            raw_client(server.port, receive_buffer=4096),
+        ):
+            (slow,) = server.connections
+            while slow.buffered_bytes <= slow.limits.send_buffer_high:
+                slow.send(b"x" * 50_000, compress=False)
+                await asyncio.sleep(0)
+            async with connect(url(server), deflate=deflate) as ws:
+                (other,) = server.connections - {slow}
+                await until(lambda: slow.close_code is not None)
+                n_sent = slow.n_sent
+                broadcast([slow, other], "news")
+                assert slow.n_sent == n_sent
+                assert await ws.recv() == "news"
 
     run(main)
 

@@ -16,9 +16,10 @@ Close (or its violation) has been seen, ours has not been sent, and messages rec
 `finish` sends the Close that is owed. After that, in `ENDING`, nothing is read and nothing is sent.
 
 *Time.* `deadline` says when `wake` wants to be called, and may change in any call. It may be early, never late: `wake`
-then finds nothing to do. While the program does not want more messages the peer is not read, and its deadlines stand
-still; so that one that is gone is noticed all the same, we write to it, and TCP tells (see `wake`). A wake that comes more than `STALL` late says that this process stood still, so what the peer
-sent may not have been read yet: every deadline is moved by as much before anyone is blamed.
+then finds nothing to do. A wake that comes more than `STALL` late says that this process stood still, so what the peer
+sent may not have been read yet: every deadline is moved by as much before anyone is blamed. While the program does not
+want more messages the peer is not read, and its deadlines stand still; so that one that is gone is noticed all the
+same, we write to it, and TCP tells (see `wake`).
 
 Received text and binary are collected in one `bytearray` while they are incomplete, whatever the number of fragments.
 """
