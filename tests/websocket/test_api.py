@@ -513,6 +513,58 @@ def test_a_peer_that_leaves_a_full_inbox_behind_is_noticed(end: str) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("n_taken", [0, 1])
+def test_a_handler_that_waits_for_the_end_sees_it_behind_a_full_inbox(n_taken: int) -> None:
+    async def main() -> None:
+        left: list[Data] = []
+
+        async def waiting(ws: Connection) -> None:
+            for _ in range(n_taken):
+                await ws.recv()
+            await until(lambda: ws.statistics().n_waiting == 2)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await ws.wait_closed()  # and it may think better of it
+            await ws.wait_closed()
+            for _ in range(2):
+                left.append(await ws.recv())
+            with pytest.raises(ConnectionClosed):
+                await ws.recv()
+
+        limits = Limits(recv_queue_high=2, close_timeout=3600)
+        async with serve(waiting, HOST, limits=limits) as server, raw_client(server.port) as peer:
+            (ws,) = server.connections
+            data = b"".join(frame(Opcode.TEXT, b"%d" % number) for number in range(10_000))
+            await peer.write(data + frame(Opcode.CLOSE, b"\x03\xe8"))
+            assert await peer.read_frames() == [(Opcode.CLOSE, b"\x03\xe8")]
+            peer.end()
+            await ws.wait_closed()
+        assert left == [str(n_taken), str(n_taken + 1)]
+
+    run(main)
+
+
+def test_another_task_that_waits_for_the_end_costs_no_message() -> None:
+    async def main() -> None:
+        received: list[Data] = []
+
+        async def slow(ws: Connection) -> None:
+            watching = asyncio.create_task(ws.wait_closed())
+            await until(lambda: ws.statistics().n_waiting == 2)
+            async for message in ws:
+                received.append(message)
+                await asyncio.sleep(0)
+            await watching
+
+        async with serve(slow, HOST, limits=Limits(recv_queue_high=2)) as server, connect(url(server)) as ws:
+            for number in range(100):
+                ws.send(str(number))
+            await ws.close()
+        assert received == [str(number) for number in range(100)]
+
+    run(main)
+
+
 def test_closing_with_a_full_inbox_still_sees_the_answer() -> None:
     async def main() -> None:
         async with serve(Recorder, HOST, limits=Limits(close_timeout=3600)) as server:

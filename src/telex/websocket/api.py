@@ -297,9 +297,13 @@ class Connection:
         self._stream.abort()
 
     async def wait_closed(self) -> None:
-        """Wait until the connection is gone. Messages not yet received stay where they are."""
-        while self.core.state is not State.CLOSED:
-            await self._closed_waiters.wait()
+        """Wait until the connection is gone. Messages not yet received stay where they are.
+
+        Where the task that receives waits here, those that come when the inbox is full are dropped.
+        """
+        with self._events.left():
+            while self.core.state is not State.CLOSED:
+                await self._closed_waiters.wait()
 
     async def __aenter__(self) -> Connection:
         return self
@@ -314,6 +318,10 @@ class Connection:
         self._guard(self._events.opened)
         if early:
             self.data_received(early)
+
+    def adopt(self) -> None:
+        """Note that the running task is the one that receives."""
+        self._events.adopt()
 
     # What the stream calls
 

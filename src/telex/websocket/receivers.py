@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from telex.errors import FrameError
 from telex.limits import Limits
@@ -52,9 +54,11 @@ class Inbox:
     __slots__ = (
         "_connection",
         "_is_full",
+        "_left_by",
         "_n_bytes",
         "_n_high",
         "_n_high_bytes",
+        "_reader",
         "_waiter",
         "is_busy",
         "is_ended",
@@ -68,6 +72,8 @@ class Inbox:
         self._n_bytes = 0
         self._is_full = False  # and the peer is not read
         self._waiter: asyncio.Future[None] | None = None
+        self._reader: asyncio.Task[Any] | None = None  # who took a message last
+        self._left_by: asyncio.Task[Any] | None = None  # where it waits for the end instead
         self.messages: deque[Data] = deque()
         self.is_busy = False  # the program took a message and has not come back for the next
         self.is_ended = False
@@ -75,12 +81,15 @@ class Inbox:
     # Called by the core.
 
     def message_received(self, message: Data) -> None:
+        if self._is_full:
+            return  # it was left: else nothing is read meanwhile
         self.messages.append(message)
         self._n_bytes += _size(message)
         self._connection.n_received += 1
         if len(self.messages) >= self._n_high or self._n_bytes >= self._n_high_bytes:
             self._is_full = True
-            self._connection.core.pause_reading(self._connection.now())
+            if not self._is_left():
+                self._connection.core.pause_reading(self._connection.now())
         self.wake()
 
     def ping_received(self, payload: bytes) -> None:
@@ -107,7 +116,7 @@ class Inbox:
     def end(self) -> None:
         """Note that no more messages come; finish at once where the program owes no answer."""
         self.is_ended = True
-        if not self.messages and not self.is_busy:
+        if self._is_left() or (not self.messages and not self.is_busy):
             self._connection.finish()
         self.wake()
 
@@ -115,8 +124,38 @@ class Inbox:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    def adopt(self) -> None:
+        """Note that the running task is the one that receives."""
+        self._reader = asyncio.current_task()
+
+    @contextmanager
+    def left(self) -> Iterator[None]:
+        """Note that the running task waits for the end: where it is the one that receives, nobody does meanwhile.
+
+        Then the peer is read on, so that its Close is seen, and messages that find the inbox full are dropped.
+        """
+        task = asyncio.current_task()
+        if task is not self._reader:
+            yield
+            return
+        self._left_by = task
+        if self.is_ended:
+            self._connection.finish()
+        if self._is_full:
+            self._connection.read_on()
+        try:
+            yield
+        finally:
+            self._left_by = None
+            if self._is_full:
+                self._connection.core.pause_reading(self._connection.now())
+
+    def _is_left(self) -> bool:
+        return self._left_by is not None and self._left_by is self._reader
+
     async def get(self) -> Data:
         """Return the next message. **Cancellation**: loses nothing."""
+        self._reader = asyncio.current_task()
         while not self.messages:
             self.is_busy = False
             if self.is_ended:
@@ -172,6 +211,13 @@ class Calls:
 
     def lost(self, code: int, reason: str) -> None:
         self._listener.on_close(self._connection, code, reason)
+
+    def adopt(self) -> None:
+        pass
+
+    @contextmanager
+    def left(self) -> Iterator[None]:
+        yield
 
     async def get(self) -> Data:
         raise RuntimeError("the messages of this connection go to its listener")

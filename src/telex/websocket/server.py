@@ -268,6 +268,7 @@ class Server:
     async def _run(self, handler: Handler, connection: Connection) -> None:
         """Run a handler and close its connection behind it."""
         code = 1000
+        connection.adopt()
         try:
             await handler(connection)
         except ConnectionClosed:
