@@ -160,6 +160,30 @@ def test_close_waits_for_who_takes_slowly_but_not_for_ever() -> None:
     run(main)
 
 
+def test_close_waits_for_disconnect_handlers_but_not_for_ever() -> None:
+    async def main() -> None:
+        for seconds, is_done in ((4, True), (6, False)):
+            io = telex.Server(limits=telex.Limits(close_timeout=5))
+            cleaned: list[str] = []
+
+            @io.on("disconnect")
+            async def clean(socket: telex.Socket, reason: str, *, seconds: int = seconds, ids: list[str] = cleaned) -> None:
+                await asyncio.sleep(seconds)
+                ids.append(socket.id)
+
+            _, socket = await join(io)
+            closing = asyncio.create_task(io.close())
+            await advance(seconds - 1 if is_done else 4)
+            assert not closing.done()
+            await advance(1)
+            assert closing.done()
+            assert cleaned == ([socket.id] if is_done else [])
+            await advance(1)
+            assert cleaned == [socket.id]
+
+    run(main)
+
+
 def test_a_handler_may_close_the_server() -> None:
     async def main() -> None:
         io = telex.Server()

@@ -137,6 +137,7 @@ class Inbox:
         "_queue",
         "_queued_bytes",
         "_regulate",
+        "worker",
     )
 
     def __init__(self, limits: Limits, regulate: Callable[[bool], None], is_awaiting_ack: Callable[[], bool]) -> None:
@@ -149,6 +150,7 @@ class Inbox:
         self._is_paused = False
         self._is_shut = False
         self._n_concurrent = 0
+        self.worker: asyncio.Task[None] | None = None  # the last one; done, if it was cancelled
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -192,7 +194,7 @@ class Inbox:
     def _work_on(self) -> None:
         if not self._is_working:
             self._is_working = True
-            start(self._work())
+            self.worker = start(self._work())
 
     async def _work(self) -> None:
         try:
@@ -207,6 +209,7 @@ class Inbox:
                 self._work_on()
             raise
         self._is_working = False
+        self.worker = None
 
     async def _run_beside(self, job: Job) -> None:
         try:
@@ -215,11 +218,12 @@ class Inbox:
             self._n_concurrent -= 1
 
 
-def start(coroutine: Any) -> None:
+def start(coroutine: Any) -> asyncio.Task[None]:
     """Run a coroutine in a task of its own."""
-    task = asyncio.get_running_loop().create_task(coroutine)
+    task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
     _background.add(task)
     task.add_done_callback(_background.discard)
+    return task
 
 
 def call(job: Job) -> None:

@@ -7,6 +7,7 @@ Source: Socket.IO protocol v5; the options are the original's in Python spelling
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, overload
@@ -166,16 +167,23 @@ class Server(Broadcaster):
         }
 
     async def close(self) -> None:
-        """Disconnect everybody with "server shutting down", and wait until what was sent has left.
+        """Disconnect everybody with "server shutting down"; wait until what was sent has left and handlers have ended.
 
         Takes at most `Limits.close_timeout`. Clients come back by themselves when they find a server again.
         Raises `RuntimeError` on another event loop than that of the clients; nothing is changed then.
         """
         self.engine.check_loop()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.limits.close_timeout
+        workers: set[asyncio.Task[None]] = set()
         for namespace in self.namespaces.values():
             for socket in list(namespace.sockets.values()):
                 socket.leave_namespace(DisconnectReason.SERVER_SHUTTING_DOWN)
+                if socket.worker is not None and socket.worker is not asyncio.current_task():
+                    workers.add(socket.worker)
         await self.engine.close()
+        if workers:
+            await asyncio.wait(workers, timeout=max(end - loop.time(), 0))
 
     def _open_session(self, session: Session, request: Request) -> Connection:
         return Connection(self, session, request, self.limits)

@@ -259,6 +259,12 @@ class Socket:
                 "loop.call_soon_threadsafe(socket.emit, ...) there, or return the value from the handler"
             )
 
+    @property
+    def worker(self) -> asyncio.Task[None] | None:
+        """The task that its coroutine handlers run in, while there is one."""
+        worker = self._inbox.worker
+        return None if worker is None or worker.done() else worker
+
     def send_packets(self, packets: Sequence[Packet], *, volatile: bool = False) -> bool:
         """Send packets that belong together, volatile ones only if they leave at once; `False` if they were dropped."""
         session = self._connection.session
