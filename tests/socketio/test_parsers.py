@@ -128,6 +128,22 @@ class Point(msgspec.Struct):
     image: bytes
 
 
+class Markup(str):
+    __slots__ = ()
+
+
+class Fruit(enum.StrEnum):
+    FIG = "fig"
+
+
+@pytest.mark.parametrize("rest", [(), (b"x",)])
+def test_what_is_a_text_is_written_as_one(rest: tuple[bytes, ...]) -> None:
+    data = [Markup("e"), Markup("<b>"), {Markup("key"): [Markup("é"), Fruit.FIG]}, *rest]
+    decoded = decode(*encode(EVENT, "/", data)).data
+    assert decoded == ["e", "<b>", {"key": ["é", "fig"]}, *rest]
+    assert encode(CONNECT_ERROR, "/", {"message": Markup("no")}) == ['4{"message":"no"}']
+
+
 @dataclasses.dataclass
 class Photo:
     name: str

@@ -28,7 +28,15 @@ SCALAR_TYPES = frozenset({str, int, float, bool, type(None)})
 WITH_ATTACHMENTS = {PacketType.EVENT: PacketType.BINARY_EVENT, PacketType.ACK: PacketType.BINARY_ACK}
 WITHOUT_ATTACHMENTS = {binary: plain for plain, binary in WITH_ATTACHMENTS.items()}
 
-_encoder = msgspec.json.Encoder()
+
+def as_builtin(data: Any) -> str:
+    """Turn what msgspec does not know into what it knows: a subclass of `str` is a text."""
+    if isinstance(data, str):
+        return str.__str__(data)
+    raise TypeError(f"an object of type {type(data).__name__} cannot be sent")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=as_builtin)
 _decoder = msgspec.json.Decoder()
 
 # Where escapes are out of the way. Content with a string that never ends, it never fails and looks at nothing twice.
@@ -72,7 +80,7 @@ def take_attachments(data: Any, attachments: list[Data]) -> Any:
     if all(type(item) in SCALAR_TYPES for item in data):
         return data
     # Structs, dataclasses and other objects become plain containers, whose bytes can then be found.
-    plain = msgspec.to_builtins(data, builtin_types=BYTES_TYPES, str_keys=True)
+    plain = msgspec.to_builtins(data, builtin_types=BYTES_TYPES, str_keys=True, enc_hook=as_builtin)
     if not contains_bytes(plain):
         return plain
     return replace_bytes(plain, attachments)
