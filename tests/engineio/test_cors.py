@@ -211,6 +211,13 @@ def test_e33_a_preflight_names_what_is_allowed_and_reflects_nothing() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["x y", "x\r\nset-cookie: a=b", "ä", "x:"])
+def test_what_is_no_header_s_name_is_refused(name: str) -> None:
+    for headers in (name, ["content-type", name]):
+        with pytest.raises(ValueError, match="cors_headers"):
+            Cors(ALLOWED, headers=headers)
+
+
 def test_a_preflight_of_a_stranger_names_no_origin() -> None:
     response = Cors(ALLOWED).preflight(request("https://evil.example", method="OPTIONS"))
     assert response is not None

@@ -69,6 +69,34 @@ def test_compression_is_a_threshold(option: Any, threshold: int | None) -> None:
     assert as_threshold(option) == threshold
 
 
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, b"content-type"),
+        ({"cors_headers": ("content-type", "authorization")}, b"content-type,authorization"),
+        ({"cors_headers": "authorization"}, b"authorization"),
+    ],
+)
+def test_a_preflight_names_the_headers_that_a_page_may_set(options: dict[str, Any], names: bytes) -> None:
+    async def main() -> None:
+        io = telex.Server(cors_allowed_origins="https://example.org", **options)
+        headers = [(b"origin", b"https://example.org"), (b"access-control-request-headers", b"authorization")]
+        scope = {"type": "http", "method": "OPTIONS", "path": "/socket.io/", "headers": headers}
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, str]:
+            return {"type": "http.request"}
+
+        async def send(event: Any) -> None:
+            sent.append(event)
+
+        await io(scope, receive, send)
+        assert sent[0]["status"] == 204
+        assert (b"access-control-allow-headers", names) in sent[0]["headers"]
+
+    run(main)
+
+
 def test_the_handshake_tells_the_clients_what_it_must_know() -> None:
     async def main() -> None:
         client = await open_client(telex.Server(ping_interval=0.3, ping_timeout=20, max_http_buffer_size=5000))

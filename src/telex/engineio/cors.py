@@ -11,6 +11,7 @@ Source: WHATWG Fetch, "CORS protocol"; RFC 6454; RFC 6455 §10.2.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from telex.engineio.handshake import Request, Response
@@ -25,7 +26,8 @@ class Cors:
     """Decide by `Origin`, and write the headers that tell the browser.
 
     Args: `allowed` is `None` (same origin only), `"*"` (any), or origins such as "https://example.org".
-    Raises `ValueError` for an origin that is none, and for "*" with credentials.
+    `headers` are those that a page may set.
+    Raises `ValueError` for an origin or a header's name that is none, and for "*" with credentials.
     """
 
     def __init__(
@@ -39,7 +41,9 @@ class Cors:
         self._any = "*" in names
         self._is_configured = allowed is not None
         self._credentials = credentials
-        self._headers = ",".join(headers)
+        self._headers = ",".join([headers] if isinstance(headers, str) else headers)
+        if not re.fullmatch(r"[-!#$%&'*+.^_`|~0-9A-Za-z,]*", self._headers):
+            raise ValueError(f"cors_headers holds what is no header's name: {self._headers!r}")
         if self._any and credentials:
             raise ValueError('cors_credentials needs a list of origins: "*" would let any site act for your users')
         self._allowed: set[Origin] = set()

@@ -44,6 +44,7 @@ class Server(Broadcaster):
         cors_allowed_origins: other origins whose pages may connect: one, several, or "*"; by default only pages of
             the server's own origin, and programs that are no browsers.
         cors_credentials: whether those may send cookies.
+        cors_headers: request headers that those may set, such as "authorization".
         allow_request: a function that decides on each handshake.
         limits: every other bound; the options above that are also bounds win over it.
 
@@ -66,6 +67,7 @@ class Server(Broadcaster):
         cookie: bool | str | Cookie = False,
         cors_allowed_origins: str | Sequence[str] | None = None,
         cors_credentials: bool = False,
+        cors_headers: Sequence[str] = ("content-type",),
         allow_request: AllowRequest | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -89,7 +91,7 @@ class Server(Broadcaster):
             limits=self.limits,
             transports=transports,
             allow_upgrades=allow_upgrades,
-            cors=Cors(cors_allowed_origins, credentials=cors_credentials),
+            cors=Cors(cors_allowed_origins, credentials=cors_credentials, headers=cors_headers),
             cookie=as_cookie(cookie),
             compression_threshold=as_threshold(http_compression),
             allow_request=allow_request,
