@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from telex.cli import main
+from telex.serving.run import run
 from tests.support.processes import Program, ServerProgram
 
 PROGRAM = """
@@ -34,7 +35,6 @@ def met(socket):
 @pytest.fixture(name="folder")
 def make_folder(tmp_path: Path) -> Path:
     (tmp_path / "chat.py").write_text(PROGRAM)
-    (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
     return tmp_path
 
 
@@ -51,11 +51,15 @@ def ask(connection: http.client.HTTPConnection, method: str, query: str = "", bo
     return connection.getresponse().read().decode()
 
 
-def fail(folder: Path, *arguments: str) -> str:
-    """Run `telex` to its end, which must be status 1, and return what it said: one line, no traceback."""
-    done = subprocess.run(
+def run_to_its_end(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "telex", *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def fail(folder: Path, *arguments: str) -> str:
+    """Run `telex` to its end, which must be status 1, and return what it said: one line, no traceback."""
+    done = run_to_its_end(folder, *arguments)
     assert done.returncode == 1
     assert done.stderr.startswith("telex: ")
     assert done.stderr.count("\n") == 1
@@ -160,7 +164,30 @@ def test_what_is_no_application_is_one_sentence(folder: Path) -> None:
     assert "No module named 'nobody'" in fail(folder, "run", "nobody:io")
     assert "has no attribute 'oi'" in fail(folder, "run", "chat:oi")
     assert "chat:number is no ASGI application" in fail(folder, "run", "chat:number")
-    assert "No module named 'nothing_of_this_name'" in fail(folder, "run", "broken:io")
+    assert "No module named 'chat.more'" in fail(folder, "run", "chat.more:io")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("import nothing_of_this_name", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        ("1 + 'a'", "TypeError: unsupported operand"),
+        ("import telex\ntelex.Servant()", "AttributeError: module 'telex' has no attribute 'Servant'"),
+        ("raise RuntimeError('no database')", "RuntimeError: no database"),
+    ],
+)
+def test_a_mistake_in_the_module_keeps_its_traceback(tmp_path: Path, text: str, error: str) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    done = run_to_its_end(tmp_path, "run", "broken:io")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert f'broken.py", line {text.count(chr(10)) + 1}' in done.stderr
+    assert error in done.stderr
+
+
+def test_options_that_one_process_cannot_heed_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="cannot heed reload, workers"):
+        run("chat:io", workers=4, reload=True)
 
 
 def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

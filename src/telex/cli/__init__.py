@@ -1,6 +1,7 @@
 """The command line: `telex run`.
 
-Rule of this module: arguments in, one call out; what goes wrong is one sentence and exit status 1 or 2.
+Rule of this module: arguments in, one call out; what goes wrong here is one sentence and exit status 1 or 2,
+what goes wrong in the program itself keeps its traceback.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from telex.serving.run import run
+from telex.serving.run import MissingServer, NoApplication, run
 
 __all__ = ["main"]
 
@@ -44,5 +45,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.path.insert(0, os.path.abspath(app_dir))  # a plain string is what sys.path wants
     try:
         run(options.pop("app"), **options)
-    except (ImportError, AttributeError, TypeError, RuntimeError) as error:
+    except (NoApplication, MissingServer) as error:
         sys.exit(f"telex: {error}")

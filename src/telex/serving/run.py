@@ -23,11 +23,22 @@ if TYPE_CHECKING:
 
     import uvicorn
 
-__all__ = ["load_app", "run"]
+__all__ = ["MissingServer", "NoApplication", "load_app", "run"]
 
 logger = logging.getLogger("telex.serving")
 
 PROTOCOL = "telex.serving.uvicorn:Protocol"
+
+USELESS_OPTIONS = {"factory", "reload", "reload_delay", "reload_dirs", "reload_excludes", "reload_includes", "workers"}
+"""Options of `uvicorn.Config` that only its own command line heeds, which starts processes and loads the program."""
+
+
+class MissingServer(RuntimeError):
+    """Say that what serves applications is not installed."""
+
+
+class NoApplication(ImportError):
+    """Say that a name names no application."""
 
 
 def run(app: App | str, *, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
@@ -37,13 +48,18 @@ def run(app: App | str, *, host: str = "127.0.0.1", port: int = 8000, **options:
 
     Args: `app` is the application, or "module:name" of it; `port` 0 takes a free one; `options` are those of
     `uvicorn.Config`, of which `log_level` ("warning") and `access_log` (off) have defaults of their own here.
-    Raises `RuntimeError` when uvicorn is not installed, `ImportError` or `AttributeError` when there is no such
-    application, `TypeError` when it cannot be called, and `SystemExit` when the server cannot start.
+    Raises `ValueError` for options that one process serving one application cannot heed, `MissingServer` (a
+    `RuntimeError`) when uvicorn is not installed, `NoApplication` (an `ImportError`) when there is no such application
+    or it cannot be called, and `SystemExit` when the server cannot start. What the program's own module raises when it
+    is imported comes as it is.
     """
+    useless = sorted(USELESS_OPTIONS & set(options))
+    if useless:
+        raise ValueError(f"telex.run serves one application in one process, and cannot heed {', '.join(useless)}")
     try:
         import uvicorn  # noqa: PLC0415  # an extra
     except ImportError:
-        raise RuntimeError("telex run needs uvicorn: pip install 'telex[server]'") from None
+        raise MissingServer("telex run needs uvicorn: pip install 'telex[server]'") from None
 
     application = load_app(app) if isinstance(app, str) else app
     settings: dict[str, Any] = {"log_level": "warning", "access_log": False, "ws": PROTOCOL}
@@ -84,15 +100,27 @@ def run(app: App | str, *, host: str = "127.0.0.1", port: int = 8000, **options:
 
 
 def load_app(name: str) -> App:
-    """Find the application that "module:name" names; the name may have dots."""
+    """Find the application that "module:name" names; the name may have dots.
+
+    Raises `NoApplication`, and whatever the module itself raises.
+    """
     module_name, _, attributes = name.partition(":")
     if not module_name or not attributes:
-        raise ImportError(f"{name!r} does not name an application: write module:name, such as chat:io")
-    found: Any = import_module(module_name)
+        raise NoApplication(f"{name!r} does not name an application: write module:name, such as chat:io")
+    try:
+        found: Any = import_module(module_name)
+    except ModuleNotFoundError as error:
+        # Its own module or a package above it is missing, not one that it imports.
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise NoApplication(str(error)) from error
     for attribute in attributes.split("."):
-        found = getattr(found, attribute)
+        try:
+            found = getattr(found, attribute)
+        except AttributeError as error:
+            raise NoApplication(str(error)) from error
     if not callable(found):
-        raise TypeError(f"{name} is no ASGI application but of type {type(found).__name__}")
+        raise NoApplication(f"{name} is no ASGI application but of type {type(found).__name__}")
     return cast("App", found)
 
 
