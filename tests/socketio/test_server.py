@@ -195,7 +195,9 @@ def test_close_waits_for_disconnect_handlers_but_not_for_ever() -> None:
             cleaned: list[str] = []
 
             @io.on("disconnect")
-            async def clean(socket: telex.Socket, reason: str, *, seconds: int = seconds, ids: list[str] = cleaned) -> None:
+            async def clean(
+                socket: telex.Socket, reason: str, *, seconds: int = seconds, ids: list[str] = cleaned
+            ) -> None:
                 await asyncio.sleep(seconds)
                 ids.append(socket.id)
 
