@@ -138,6 +138,11 @@ def test_messages_survive_both_forms(data: Data) -> None:
     assert decode_text(packet.text()) == (PacketType.MESSAGE, data)
 
 
+def test_a_packet_for_many_is_encoded_once() -> None:
+    packet = message(b"x" * 1000)
+    assert packet.text() is packet.text()
+
+
 @given(st.text())
 def test_a_text_is_a_packet_or_an_engine_packet_error(text: str) -> None:
     for read in (decode, decode_text):

@@ -58,18 +58,21 @@ class Packet:
     **Ownership**: bytes are kept by reference; whoever hands them in must not change them.
     """
 
-    __slots__ = ("compress", "n_bytes", "wire")
+    __slots__ = ("_base64", "compress", "n_bytes", "wire")
 
     def __init__(self, wire: Data, compress: bool = True) -> None:
         self.wire = wire
         self.compress = compress
         self.n_bytes = size_of(wire)
+        self._base64: str | None = None  # once a polling client has asked for it
 
     def text(self) -> str:
         """Return the form used inside a long-polling payload."""
         if isinstance(self.wire, str):
             return self.wire
-        return "b" + binascii.b2a_base64(self.wire, newline=False).decode("ascii")
+        if self._base64 is None:  # many clients may be sent the same packet
+            self._base64 = "b" + binascii.b2a_base64(self.wire, newline=False).decode("ascii")
+        return self._base64
 
     def __repr__(self) -> str:
         return f"Packet({self.wire!r})"
