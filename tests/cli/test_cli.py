@@ -38,8 +38,8 @@ def make_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def serve(folder: Path, *arguments: str) -> ServerProgram:
-    return ServerProgram(["-m", "telex", "run", "chat:io", "--app-dir", folder, "--port", "0", *arguments])
+def serve(folder: Path, *arguments: str, name: str = "chat:io") -> ServerProgram:
+    return ServerProgram(["-m", "telex", "run", name, "--app-dir", folder, "--port", "0", *arguments])
 
 
 def connect(server: ServerProgram) -> http.client.HTTPConnection:
@@ -135,8 +135,7 @@ async def send_nothing(event):
 
 def test_a_server_of_another_loop_and_one_that_fails_do_not_break_the_end(tmp_path: Path) -> None:
     (tmp_path / "chat.py").write_text(ELSEWHERE)
-    arguments = ["-m", "telex", "run", "chat:app", "--app-dir", tmp_path, "--port", "0"]
-    with ServerProgram(arguments) as server, contextlib.closing(connect(server)) as talking:
+    with serve(tmp_path, name="chat:app") as server, contextlib.closing(connect(server)) as talking:
         talking.request("GET", "/socket.io/?EIO=4&transport=polling")
         sid = talking.getresponse().read().decode().split('"sid":"')[1][:20]
         talking.request("POST", f"/socket.io/?EIO=4&transport=polling&sid={sid}", "40")
