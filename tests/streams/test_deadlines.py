@@ -80,6 +80,12 @@ def test_fires_in_order_with_one_timer(clock: ManualClock, deadlines: Deadlines)
     assert clock.pending() == []
 
 
+def test_the_time_is_the_clock_s(clock: ManualClock, deadlines: Deadlines) -> None:
+    assert deadlines.now() == 0.0
+    clock.now = 7.5
+    assert deadlines.now() == 7.5
+
+
 def test_moving_later_pushes_nothing_until_due(clock: ManualClock, deadlines: Deadlines) -> None:
     fired: list[float] = []
     deadline = deadlines.at(1.0, lambda: fired.append(clock.now))
@@ -252,3 +258,13 @@ def test_one_queue_per_loop_that_does_not_keep_the_loop() -> None:
     loop = asyncio.run(main())
     gc.collect()
     assert loop() is None
+
+
+def test_a_queue_whose_loop_is_gone_says_so() -> None:
+    async def main() -> Deadlines:
+        return deadlines_of(asyncio.get_running_loop())
+
+    deadlines = asyncio.run(main())
+    gc.collect()
+    with pytest.raises(RuntimeError, match="loop that is gone"):
+        deadlines.now()

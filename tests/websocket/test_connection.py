@@ -416,6 +416,14 @@ def test_w21_a_pong_nobody_asked_for_is_ignored(role: Role) -> None:
     assert end.core.latency is None
 
 
+def test_a_ping_awaits_its_answer_until_one_to_it_or_to_a_later_one_comes() -> None:
+    end = Core()
+    first, second, third = (end.core.ping(end.now) for _ in range(3))
+    end.receive(end.frame(Opcode.PONG, second))
+    assert [end.core.awaits(payload) for payload in (first, second, third)] == [False, False, True]
+    assert not end.core.awaits(b"never sent")
+
+
 def test_pings_that_cannot_be_sent() -> None:
     end = Core()
     with pytest.raises(ValueError, match="125 bytes"):
