@@ -209,14 +209,13 @@ class Engine:
         self, channel: Channel, request: Request, sid: str, session: Session | None
     ) -> WebSocketTransport:
         """Begin a session on a channel, or the upgrade of `session`."""
-        if session is not None:
-            candidate = WebSocketTransport(channel, self.limits)
-            candidate.session = session
-            if not session.add_candidate(candidate):
-                candidate.discard()
-            return candidate
         transport = WebSocketTransport(channel, self.limits)
-        self._open(self._make_session(sid, transport), request)
+        if session is None:
+            self._open(self._make_session(sid, transport), request)
+        else:
+            transport.session = session
+            if not session.add_candidate(transport):
+                transport.discard()
         return transport
 
     def _make_session(self, sid: str, transport: PollingTransport | WebSocketTransport) -> Session:
