@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from telex.types import Headers
+from telex.types import Data, Headers, size_of
 
 LINES = [("Host", "a.example"), ("accept", "x"), ("Accept", "y"), ("empty", "")]
 
@@ -51,3 +51,8 @@ def test_headers_do_not_share_their_lines() -> None:
     headers = Headers(lines)
     headers.add("c", "d")
     assert lines == [("a", "b")]
+
+
+@pytest.mark.parametrize(("data", "size"), [("", 0), ("abc", 3), ("ä€\U0001f600", 9), (b"", 0), (b"\xff\x00", 2)])
+def test_weight_is_counted_in_bytes(data: Data, size: int) -> None:
+    assert size_of(data) == size

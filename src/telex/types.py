@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import overload
 
-__all__ = ["Data", "Headers"]
+__all__ = ["Data", "Headers", "size_of"]
 
 Data = str | bytes
 """One message: text or binary."""
+
+
+def size_of(data: Data) -> int:
+    """Return how many bytes a message weighs on the wire; O(1) for bytes and ASCII, which is the common case."""
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 
 class Headers:

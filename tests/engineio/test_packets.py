@@ -18,10 +18,9 @@ from telex.engineio.packets import (
     decode,
     decode_text,
     message,
-    size_of,
 )
 from telex.errors import EnginePacketError
-from telex.types import Data
+from telex.types import Data, size_of
 
 # Each packet: in a WebSocket message, in a payload, and what it says.
 PACKETS: list[tuple[Data, str, PacketType, Data]] = [

@@ -766,6 +766,25 @@ def test_recv_queue_high_bytes() -> None:
     run(main)
 
 
+def test_recv_queue_high_bytes_counts_the_bytes_of_text() -> None:
+    async def main() -> None:
+        io = telex.Server(limits=telex.Limits(recv_queue_high_bytes=1000))
+        gate = asyncio.Event()
+        io.on("slow", lambda socket, data: gate.wait())
+        client, _ = await join(io)
+        client.emit("slow", "")
+        await settle()
+        client.send(f'2["slow","{chr(0x1F600) * 240}"]')  # four bytes each
+        assert not client.line.is_paused
+        client.send(f'2["slow","{chr(0x1F600) * 10}"]')
+        assert client.line.is_paused
+        gate.set()
+        await settle()
+        assert not client.line.is_paused
+
+    run(main)
+
+
 def test_one_lagging_namespace_pauses_the_connection_until_it_is_left() -> None:
     async def main() -> None:
         io = telex.Server(limits=telex.Limits(recv_queue_high=1))

@@ -15,7 +15,7 @@ import binascii
 from enum import IntEnum
 
 from telex.errors import EnginePacketError
-from telex.types import Data
+from telex.types import Data, size_of
 
 __all__ = [
     "CLOSE",
@@ -27,7 +27,6 @@ __all__ = [
     "decode",
     "decode_text",
     "message",
-    "size_of",
 ]
 
 
@@ -44,11 +43,6 @@ class PacketType(IntEnum):
 
 
 TYPES = {str(int(kind)): kind for kind in PacketType}
-
-
-def size_of(data: Data) -> int:
-    """Return how many bytes a message weighs on the wire; O(1) for bytes and ASCII, which is the common case."""
-    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 
 class Packet:

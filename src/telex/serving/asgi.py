@@ -25,11 +25,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from telex.engineio import Engine, PeerGone, Request, Response, WebSocketTransport
-from telex.engineio.packets import size_of
 from telex.limits import Limits
 from telex.socketio import Server as SocketServer
 from telex.streams.fairness import FRAMES_PER_TURN
-from telex.types import Data, Headers
+from telex.types import Data, Headers, size_of
 
 __all__ = ["App", "Server", "servers_in_use"]
 

@@ -26,7 +26,7 @@ from telex.socketio.parsers import Decoder, encode
 from telex.socketio.reasons import DisconnectReason
 from telex.socketio.socket import Handshake, Socket
 from telex.streams.deadlines import Deadline, deadlines_of
-from telex.types import Data
+from telex.types import Data, size_of
 
 if TYPE_CHECKING:
     from telex.socketio.server import Server
@@ -83,7 +83,7 @@ class Connection:
 
     def message_received(self, data: Data) -> None:
         """Take one message of the client."""
-        self._message_bytes += len(data)
+        self._message_bytes += size_of(data)
         try:
             packet = self._decoder.add(data)
             if packet is not None:

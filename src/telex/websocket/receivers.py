@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from telex.errors import FrameError
 from telex.limits import Limits
-from telex.types import Data
+from telex.types import Data, size_of
 
 if TYPE_CHECKING:
     from telex.websocket.api import Connection
@@ -84,7 +84,7 @@ class Inbox:
         if self._is_full:
             return  # it was left: else nothing is read meanwhile
         self.messages.append(message)
-        self._n_bytes += _size(message)
+        self._n_bytes += size_of(message)
         self._connection.n_received += 1
         if len(self.messages) >= self._n_high or self._n_bytes >= self._n_high_bytes:
             self._is_full = True
@@ -169,7 +169,7 @@ class Inbox:
             finally:
                 self._waiter = None
         message = self.messages.popleft()
-        self._n_bytes -= _size(message)
+        self._n_bytes -= size_of(message)
         self.is_busy = True
         if self._is_full and len(self.messages) * 2 <= self._n_high and self._n_bytes * 2 <= self._n_high_bytes:
             self._is_full = False
@@ -221,8 +221,3 @@ class Calls:
 
     async def get(self) -> Data:
         raise RuntimeError("the messages of this connection go to its listener")
-
-
-def _size(message: Data) -> int:
-    """Return how many bytes a message has: what memory and limits count."""
-    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from telex.engineio.packets import Packet, decode, size_of
+from telex.engineio.packets import Packet, decode
 from telex.engineio.session import CloseReason, Session
 from telex.errors import EnginePacketError
 from telex.limits import Limits
-from telex.types import Data
+from telex.types import Data, size_of
 
 __all__ = ["Channel", "WebSocketTransport"]
 
