@@ -3,6 +3,7 @@
 from telex.streams.asyncio import AsyncioStream
 from telex.streams.base import Stream, StreamSink
 from telex.streams.deadlines import Deadline, Deadlines, deadlines_of
+from telex.streams.drivers import Listening, Poll, poll_of, take_descriptor
 from telex.streams.fairness import BYTES_PER_TURN, FRAMES_PER_TURN, Turn, turn_of
 
 __all__ = [
@@ -11,9 +12,13 @@ __all__ = [
     "AsyncioStream",
     "Deadline",
     "Deadlines",
+    "Listening",
+    "Poll",
     "Stream",
     "StreamSink",
     "Turn",
     "deadlines_of",
+    "poll_of",
+    "take_descriptor",
     "turn_of",
 ]

@@ -83,6 +83,7 @@ class AsyncioStream(asyncio.Protocol):
         "_is_tls",
         "_loop",
         "_low_mark",
+        "_received_bytes",
         "_state",
         "_transport",
         "_written_bytes",
@@ -105,6 +106,7 @@ class AsyncioStream(asyncio.Protocol):
         self._cork: list[bytes | memoryview] = []
         self._corked_bytes = 0
         self._written_bytes = 0
+        self._received_bytes = 0
         self._is_handling = False  # the sink is at work, and we flush when it is done
         self._is_flush_asked = False  # at the end of the turn
         self._is_backed_up = False  # the transport holds more than the low mark
@@ -136,6 +138,7 @@ class AsyncioStream(asyncio.Protocol):
         """Hand input to the sink, then send what it wrote."""
         if self._state is not _State.OPEN:
             return
+        self._received_bytes += len(data)
         self._is_handling = True
         try:
             self.sink.data_received(data)
@@ -189,6 +192,11 @@ class AsyncioStream(asyncio.Protocol):
     def sent_bytes(self) -> int:
         """Bytes that have left the process."""
         return self._written_bytes - self.buffered_bytes
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes that were handed to the sink."""
+        return self._received_bytes
 
     @property
     def acknowledged_bytes(self) -> int:

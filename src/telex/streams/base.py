@@ -45,6 +45,11 @@ class Stream(Protocol):
         ...
 
     @property
+    def received_bytes(self) -> int:
+        """Bytes received, all in all."""
+        ...
+
+    @property
     def acknowledged_bytes(self) -> int:
         """Bytes that have reached the peer, all in all: only that this grows shows that it still reads.
 

@@ -21,19 +21,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from telex.errors import ConnectionClosed
 from telex.limits import Limits
 from telex.streams import BYTES_PER_TURN, FRAMES_PER_TURN, Deadline, Stream, deadlines_of, turn_of
 from telex.types import Data
+from telex.websocket.codec import Sender
 from telex.websocket.connection import ConnectionCore, Role, State
+from telex.websocket.heads import Request, Response
 from telex.websocket.receivers import Calls, Inbox, Listener
-from telex.websocket.waiting import Acted, Pong, Waiters
+from telex.websocket.waiting import DONE, Acted, Pong, Waiters
 
 if TYPE_CHECKING:
     from telex.websocket.deflate import DeflateParameters
-    from telex.websocket.handshake import Request, Response
 
 __all__ = ["Connection", "Statistics"]
 
@@ -54,9 +55,9 @@ class Statistics:
     n_sent: int
     """Messages sent."""
     received_bytes: int
-    """Bytes received after the opening handshake, framing included."""
+    """Bytes received, framing and the opening handshake included."""
     sent_bytes: int
-    """Bytes the operating system has taken, framing included."""
+    """Bytes the operating system has taken, counted in the same way."""
     buffered_bytes: int
     """Bytes it has not taken yet."""
     n_waiting: int
@@ -65,54 +66,50 @@ class Statistics:
     """The last round trip of a ping in seconds."""
 
 
-class Connection:
+class Owner(Protocol):
+    """Hear of the end of the connections it has made."""
+
+    def connection_ended(self, connection: Connection) -> None:
+        """Learn that a connection is gone."""
+
+
+class Connection(Sender):
     """Talk to one peer. Made by `serve` and `connect`.
+
+    An idle connection is to be small, so what is rarely asked for is not kept but made anew: the heads of the opening
+    handshake stay as bytes and are parsed when asked for, addresses are the stream's to tell, and what only a few
+    connections ever have (tasks that wait, pings under way, a lagging peer) comes into being with its first use.
 
     **Limits**: those of `ConnectionCore`, and `recv_queue_high`, `recv_queue_high_bytes`, `send_buffer_high`,
     `send_buffer_max`, `slow_consumer_timeout`.
 
     Attributes:
-        request: The opening handshake's request.
-        response: Its answer.
         subprotocol: What was negotiated, or None.
-        remote_address: The peer's socket address, as the stream knows it.
-        local_address: Our own.
     """
 
     __slots__ = (
         "__weakref__",
         "_closed_waiters",
-        "_continue",
         "_deadline",
         "_events",
-        "_high",
         "_is_continuing",
         "_is_holding_answers",
         "_is_processing",
         "_limits",
         "_loop",
-        "_lost_callback",
-        "_max",
+        "_owner",
         "_pongs",
-        "_received_bytes",
-        "_room",
+        "_request",
+        "_response",
         "_room_waiters",
         "_slow",
-        "_slow_mark",
         "_stream",
         "_verdict",
-        "_when",
         "core",
-        "is_plain",
-        "local_address",
-        "n_received",
-        "n_sent",
-        "now",
-        "remote_address",
-        "request",
-        "response",
         "subprotocol",
     )
+
+    done = DONE
 
     def __init__(
         self,
@@ -127,37 +124,28 @@ class Connection:
         limits: Limits,
         keepalive: bool,
         token: Callable[[int], bytes],
-        lost: Callable[[Connection], None] | None = None,
+        owner: Owner | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self.now = self._loop.time
-        self.request = request
-        self.response = response
+        self._request = request.pack()
+        self._response = response.pack()
         self.subprotocol = subprotocol
-        self.remote_address = stream.get_extra_info("peername")
-        self.local_address = stream.get_extra_info("sockname")
-        self.n_received = 0
         self.n_sent = 0
-        self.is_plain = deflate is None and role is Role.SERVER  # a frame encoded for all will do
+        self.high_mark = limits.send_buffer_high
+        self.plain = stream if deflate is None and role is Role.SERVER else None
         self._stream = stream
         self._limits = limits
-        self._high = limits.send_buffer_high
-        self._max = limits.send_buffer_max
         self._events: Inbox | Calls = Inbox(self, limits) if listener is None else Calls(self, listener)
-        self._received_bytes = 0
         self._is_processing = False
         self._is_continuing = False  # in the next turn
         self._is_holding_answers = False  # the listener's answers fill the buffer, so no more is read
         self._deadline: Deadline | None = None
-        self._when: float | None = None
-        self._slow: Deadline | None = None  # while the buffer is over the high mark
-        self._slow_mark = 0
+        self._slow: tuple[Deadline, int] | None = None  # while the buffer is over the high mark
         self._verdict: tuple[int, str] | None = None  # where we know better than the core why it ended
-        self._room = Acted(self._wait_for_room)
-        self._room_waiters = Waiters()
-        self._closed_waiters = Waiters()
-        self._pongs: dict[bytes, asyncio.Future[float | None]] = {}
-        self._lost_callback = lost
+        self._room_waiters: Waiters | None = None
+        self._closed_waiters: Waiters | None = None
+        self._pongs: dict[bytes, asyncio.Future[float | None]] | None = None
+        self._owner = owner
         self.core = ConnectionCore(
             role,
             self._events,
@@ -174,6 +162,35 @@ class Connection:
         return f"<{type(self).__name__} {self.remote_address} {self.state.name}>"
 
     # What is known
+
+    def now(self) -> float:
+        """Return the loop's time."""
+        return self._loop.time()
+
+    @property
+    def request(self) -> Request:
+        """The opening handshake's request."""
+        return Request.unpack(self._request)
+
+    @property
+    def response(self) -> Response:
+        """The answer to it."""
+        return Response.unpack(self._response)
+
+    @property
+    def remote_address(self) -> Any:
+        """The peer's socket address, as the stream knows it."""
+        return self._stream.get_extra_info("peername")
+
+    @property
+    def local_address(self) -> Any:
+        """Our own socket address; None once the connection is gone."""
+        return self._stream.get_extra_info("sockname")
+
+    @property
+    def n_received(self) -> int:
+        """Messages received."""
+        return self._events.n_received
 
     @property
     def state(self) -> State:
@@ -210,7 +227,7 @@ class Connection:
         return Statistics(
             n_received=self.n_received,
             n_sent=self.n_sent,
-            received_bytes=self._received_bytes,
+            received_bytes=self._stream.received_bytes,
             sent_bytes=self._stream.sent_bytes,
             buffered_bytes=self._stream.buffered_bytes,
             n_waiting=len(self._events.messages),
@@ -243,25 +260,33 @@ class Connection:
                 raise StopAsyncIteration from None
             raise
 
-    def send(self, message: Data | bytearray | memoryview, *, compress: bool | None = None) -> Acted:
-        """Send a message at once; awaiting the result waits until the peer has room.
+    if TYPE_CHECKING:
 
-        Args:
-            message: Text or binary. **Ownership**: copied.
-            compress: Whether to compress; by default the negotiated options say so, by size.
+        def send(self, message: Data | bytearray | memoryview, *, compress: bool | None = None) -> Acted:
+            """Send a message at once; awaiting the result waits until the peer has room.
 
-        Raises `ConnectionClosed`; `TypeError` or `ValueError` for what is no message, before anything is sent.
-        A peer that lets more than `send_buffer_max` bytes pile up, or takes nothing for `slow_consumer_timeout`
-        while more than `send_buffer_high` wait, is closed with 1013. One message of any size may be sent to a peer
-        that keeps up.
-        **Cancellation** of the wait: the message is sent all the same.
-        """
+            Args:
+                message: Text or binary. **Ownership**: copied.
+                compress: Whether to compress; by default the negotiated options say so, by size.
+
+            Raises `ConnectionClosed`; `TypeError` or `ValueError` for what is no message, before anything is sent.
+            A peer that lets more than `send_buffer_max` bytes pile up, or takes nothing for `slow_consumer_timeout`
+            while more than `send_buffer_high` wait, is closed with 1013. One message of any size may be sent to a peer
+            that keeps up.
+            **Cancellation** of the wait: the message is sent all the same.
+            """
+
+    def _send(self, message: Data | bytearray | memoryview, compress: bool | None) -> Acted:
+        """Send what is compressed or masked, or cannot be sent any more."""
         if self._verdict is not None:
             raise self.closed_error()
-        size = self.core.send(message, compress=compress)
+        buffered = self.core.send(message, compress=compress)
         self.n_sent += 1
-        self._watch(size)
-        return self._room
+        return DONE if buffered <= self.high_mark else self._over(buffered, message)
+
+    def _over(self, buffered: int, message: Data | bytearray | memoryview) -> Acted:
+        self._watch(buffered, len(message))
+        return Acted(self._wait_for_room)
 
     def send_encoded(self, frame: bytes) -> None:
         """Send a frame that `broadcast` has encoded for many. Raises `ConnectionClosed`."""
@@ -269,7 +294,8 @@ class Connection:
             raise self.closed_error()
         self.core.send_encoded(frame)
         self.n_sent += 1
-        self._watch(len(frame))
+        if self._stream.buffered_bytes > self.high_mark:
+            self._watch(self._stream.buffered_bytes, len(frame))
 
     def ping(self, payload: bytes | None = None) -> Pong:
         """Send a ping at once; awaiting the result gives the round-trip time in seconds.
@@ -278,6 +304,8 @@ class Connection:
         """
         payload = self.core.ping(self.now(), payload)
         future: asyncio.Future[float | None] = self._loop.create_future()
+        if self._pongs is None:
+            self._pongs = {}
         self._pongs[payload] = future
         self._sync()
         return Pong(self, future)
@@ -303,6 +331,8 @@ class Connection:
         """
         with self._events.left():
             while self.core.state is not State.CLOSED:
+                if self._closed_waiters is None:
+                    self._closed_waiters = Waiters()
                 await self._closed_waiters.wait()
 
     async def __aenter__(self) -> Connection:
@@ -327,7 +357,6 @@ class Connection:
 
     def data_received(self, data: bytes) -> None:
         """Take input (see `StreamSink`)."""
-        self._received_bytes += len(data)
         self.core.feed(data)
         self._process()
 
@@ -340,7 +369,8 @@ class Connection:
         """Take note of room (see `StreamSink`)."""
         self._forget_slow()
         self.core.writing_resumed()
-        self._room_waiters.wake()
+        if self._room_waiters is not None:
+            self._room_waiters.wake()
         if self._is_holding_answers:
             self._is_holding_answers = False
             self.read_on()
@@ -350,21 +380,22 @@ class Connection:
         self.core.connection_lost()
         self._forget_slow()
         self._sync()
-        for pong in self._pongs.values():
+        pongs, self._pongs = self._pongs or {}, None
+        for pong in pongs.values():
             if not pong.done():
                 pong.set_result(None)
-        self._pongs.clear()
         self._guard(self._tell_end)
-        self._room_waiters.wake()
-        self._closed_waiters.wake()
-        if self._lost_callback is not None:
-            self._lost_callback(self)
+        for waiters in (self._room_waiters, self._closed_waiters):
+            if waiters is not None:
+                waiters.wake()
+        if self._owner is not None:
+            self._owner.connection_ended(self)
 
     # What the events call
 
     def pong_received(self, latency: float | None) -> None:
         """Answer those who wait for this ping or an older one, be this one theirs or the keepalive's."""
-        if latency is None:
+        if latency is None or self._pongs is None:
             return
         for answered in [older for older in self._pongs if not self.core.awaits(older)]:
             future = self._pongs.pop(answered)
@@ -397,7 +428,7 @@ class Connection:
             more = self.core.process(self.now(), FRAMES_PER_TURN, BYTES_PER_TURN)
         except (Exception, asyncio.CancelledError):  # a plain call is no task, so nobody cancelled it
             more = True
-            self._blame_program()
+            self.blame_program()
         finally:
             self._is_processing = False
         if more and not self._is_continuing:
@@ -421,77 +452,83 @@ class Connection:
         try:
             call()
         except (Exception, asyncio.CancelledError):
-            self._blame_program()
+            self.blame_program()
 
     def _tell_end(self) -> None:
         error = self.closed_error()
         self._events.lost(error.code, error.reason)
 
-    def _blame_program(self) -> None:
+    def blame_program(self) -> None:
+        """Close because of what the program has just raised: the current exception."""
         logger.exception("the listener of %r failed", self)
         self.core.close(self.now(), 1011, "internal error")
         self._sync()
 
     def _sync(self) -> None:
         """Keep one deadline in step with the core's."""
-        when = self.core.deadline
-        if when == self._when:
-            return
-        self._when = when
-        if when is None:
-            if self._deadline is not None:
-                self._deadline.cancel()
-                self._deadline = None
-        elif self._deadline is None:
-            self._deadline = deadlines_of(self._loop).at(when, self._wake)
-        else:
-            self._deadline.move(when)
+        when, deadline = self.core.deadline, self._deadline
+        if not self.core.can_send:
+            self.plain = None
+        if deadline is None:
+            if when is not None:
+                self._deadline = deadlines_of(self._loop).at(when, self._wake)
+        elif when is None:
+            deadline.cancel()
+            self._deadline = None
+        elif when != deadline.when:
+            deadline.move(when)
 
     def _wake(self) -> None:
-        self._deadline = self._when = None
+        self._deadline = None
         self._guard(lambda: self.core.wake(self.now()))
         self._sync()
 
-    def _watch(self, size: int) -> None:
-        """See whether the peer keeps up; called after each write of `size` bytes."""
-        buffered = self._stream.buffered_bytes
-        if buffered <= self._high:
-            return
-        if self._is_processing and not self._is_holding_answers and isinstance(self._events, Calls):
+    def _watch(self, buffered: int, size: int) -> None:
+        """See whether the peer keeps up; called when `buffered` bytes are over the mark, `size` of them just written."""
+        if (
+            (self._is_processing or self.core.is_delivering)
+            and not self._is_holding_answers
+            and isinstance(self._events, Calls)
+        ):
             # A listener cannot wait for room. Where it answers a peer that does not read, we stop reading that peer;
             # what others make us send to it is no reason to turn a deaf ear.
             self._is_holding_answers = True
             self.core.pause_reading(self.now())
-        if buffered > self._max and buffered - size > self._high:
+        if buffered > self._limits.send_buffer_max and buffered - size > self.high_mark:
             # It lagged before, so this is not only the size of one message, which is the program's own choice.
             # Nothing is added from here on, and what is there has `close_timeout` to leave.
             self._verdict = TOO_SLOW
+            self.plain = None
             self.core.close(self.now(), *TOO_SLOW)
             self._after_call()
         elif self._slow is None:
             self._expect_progress()
 
     def _expect_progress(self) -> None:
-        self._slow_mark = self._stream.acknowledged_bytes
-        self._slow = deadlines_of(self._loop).at(self.now() + self._limits.slow_consumer_timeout, self._judge_slow)
+        when = self.now() + self._limits.slow_consumer_timeout
+        self._slow = deadlines_of(self._loop).at(when, self._judge_slow), self._stream.acknowledged_bytes
 
     def _judge_slow(self) -> None:
+        mark = 0 if self._slow is None else self._slow[1]
         self._slow = None
-        if self._stream.buffered_bytes <= self._high:
+        if self._stream.buffered_bytes <= self.high_mark:
             return
-        if self._stream.acknowledged_bytes > self._slow_mark:
+        if self._stream.acknowledged_bytes > mark:
             self._expect_progress()
         else:
             self._verdict = TOO_SLOW
+            self.plain = None
             self._stream.abort()
 
     def _forget_slow(self) -> None:
         if self._slow is not None:
-            self._slow.cancel()
+            self._slow[0].cancel()
             self._slow = None
 
     def _wait_for_room(self) -> Generator[Any, None, None]:
-        while self._stream.buffered_bytes > self._high:
+        while self._stream.buffered_bytes > self.high_mark:
+            if self._room_waiters is None:
+                self._room_waiters = Waiters()
             yield from self._room_waiters.wait().__await__()
             if self.core.state is State.CLOSED:  # what waited is lost
                 raise self.closed_error()

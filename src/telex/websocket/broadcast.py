@@ -11,8 +11,9 @@ from contextlib import suppress
 from telex.errors import ConnectionClosed
 from telex.types import Data
 from telex.websocket.api import Connection
+from telex.websocket.codec import encode_frame
 from telex.websocket.connection import State
-from telex.websocket.frames import Opcode, encode_frame
+from telex.websocket.frames import Opcode
 
 __all__ = ["broadcast"]
 
@@ -29,7 +30,7 @@ def broadcast(connections: Iterable[Connection], message: Data) -> None:
         if connection.core.state is not State.OPEN:
             continue
         with suppress(ConnectionClosed):  # too slow, and about to be lost
-            if connection.is_plain:
+            if connection.plain is not None:
                 connection.send_encoded(frame)
             else:
                 connection.send(message)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import secrets
 import socket
 import ssl as ssl_module
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from telex.errors import HandshakeError
 from telex.limits import Limits
-from telex.streams import AsyncioStream
+from telex.streams import AsyncioStream, Stream, poll_of, take_descriptor
 from telex.websocket.api import Connection
 from telex.websocket.connection import Role
 from telex.websocket.deflate import DeflateOptions
@@ -137,7 +138,7 @@ class Connecting:
         opening = _Opening(plan, loop)
         try:
             async with asyncio.timeout(plan.timeout):
-                await loop.create_connection(lambda: opening.stream, **target)
+                await opening.connect(target)
                 opening.stream.write(plan.request.encode())
                 return await opening.opened
         except BaseException:
@@ -145,16 +146,39 @@ class Connecting:
             raise
 
 
+class _Handover(asyncio.Protocol):
+    """Hold a transport that is about to be left; it is not to read what is not its own."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).pause_reading()
+
+
 class _Opening:
     """Lead a stream through the opening handshake: its sink until it is a connection or lost."""
 
-    __slots__ = ("_plan", "_reader", "opened", "stream")
+    __slots__ = ("_loop", "_plan", "_reader", "opened", "stream")
 
     def __init__(self, plan: _Plan, loop: asyncio.AbstractEventLoop) -> None:
         self._plan = plan
+        self._loop = loop
         self._reader = ResponseReader(plan.limits)
         self.opened: asyncio.Future[Connection] = loop.create_future()
-        self.stream = AsyncioStream(self, loop=loop, high_mark=plan.limits.send_buffer_high)
+        self.stream: Stream = AsyncioStream(self, loop=loop, high_mark=plan.limits.send_buffer_high)
+
+    async def connect(self, target: dict[str, Any]) -> None:
+        """Let the event loop connect, then take the connection to the compiled loop, where it can be."""
+        poll = None if self._plan.url.is_secure else poll_of(self._loop)
+        if poll is None:
+            await self._loop.create_connection(lambda: cast("AsyncioStream", self.stream), **target)
+            return
+        transport, _ = await self._loop.create_connection(_Handover, **target)
+        descriptor = take_descriptor(transport)
+        assert descriptor is not None  # nothing was written, and TLS does not come here
+        try:
+            self.stream = poll.adopt(descriptor, self, high_mark=self._plan.limits.send_buffer_high)
+        except OSError:
+            os.close(descriptor)
+            raise
 
     def data_received(self, data: bytes) -> None:
         if self.opened.done():

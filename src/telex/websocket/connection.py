@@ -28,22 +28,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from telex.errors import ConnectionClosed, FrameError
 from telex.limits import Limits, Quota
 from telex.types import Data
-from telex.websocket.frames import (
-    MAX_CLOSE_REASON,
-    Frame,
-    FrameReader,
-    Opcode,
-    Utf8Decoder,
-    decode_close,
-    decode_text,
-    encode_close,
-    encode_frame,
-)
+from telex.websocket.codec import FrameReader, Utf8Validator, decode_text, encode_frame, write_message
+from telex.websocket.frames import MAX_CLOSE_REASON, Frame, Opcode, decode_close, encode_close
 
 if TYPE_CHECKING:
     from telex.streams.base import Stream
@@ -112,6 +103,9 @@ _NEXT = {
 
 _CAN_SEND = frozenset({State.OPEN, State.CLOSE_OWED})
 
+_NO_PINGS: dict[bytes, float] = {}
+"""Stands for the pings of a connection that has none under way; never changed."""
+
 
 class Events(Protocol):
     """Take what a connection received: plain calls, made while `process` (or `wake`) runs.
@@ -144,6 +138,10 @@ class Events(Protocol):
 
         **Next**: `finish`, where `state` is `CLOSE_OWED`.
         """
+        ...
+
+    def program_failed(self) -> None:
+        """Take note of what a message that went straight from the stream has raised: the current exception."""
         ...
 
 
@@ -179,6 +177,7 @@ class ConnectionCore:
         "_limits",
         "_message",
         "_message_due",
+        "_n_delivered",
         "_opcode",
         "_our_close",
         "_owed_close",
@@ -193,6 +192,7 @@ class ConnectionCore:
         "_stream",
         "_token",
         "_utf8",
+        "can_send",
         "close_code",
         "close_reason",
         "deadline",
@@ -213,6 +213,7 @@ class ConnectionCore:
         now: float,
     ) -> None:
         self.state = State.OPEN
+        self.can_send = True
         self.close_code: int | None = None
         self.close_reason = ""
         self.latency: float | None = None
@@ -236,12 +237,13 @@ class ConnectionCore:
             max_message_size=limits.max_message_size,
             max_fragments=limits.max_fragments,
         )
-        self._message = bytearray()  # what has come of the message that is open
+        self._n_delivered = 0  # messages that went straight to a listener, by readers of before
+        self._message: bytearray | None = None  # what has come of the message that is open
         self._opcode = Opcode.BINARY  # its type
         self._inflating: Inflator | None = None  # where it is compressed
-        self._utf8: Utf8Decoder | None = None  # its validator, where it is text
-        self._quota = Quota(limits.max_control_per_second, limits.max_control_burst)
-        self._pings: dict[bytes, float] = {}  # ours without an answer, oldest first, and when they were sent
+        self._utf8: Utf8Validator | None = None  # its validator, where it is text
+        self._quota: Quota | None = None  # of control frames, from the first that we did not ask for
+        self._pings = _NO_PINGS  # ours without an answer, oldest first, and when they were sent
         self._owed_pong: bytes | None = None
         self._owed_close: bytes | None = None  # None in `CLOSE_OWED`: TCP has ended, no Close is of use
         self._our_close = (1006, "")  # what we said in `CLOSE_SENT`
@@ -255,7 +257,22 @@ class ConnectionCore:
         self._close_due: float | None = None
         self._rearm()
 
+    def attach(self, listener: Any = None, ws: Any = None) -> None:
+        """Let whole messages go straight up from the stream, where it can do that (see `FrameReader.attach`)."""
+        if self._reader is not None:
+            self._reader.attach(self._stream, self._events, listener, ws)
+
     # What was received
+
+    @property
+    def n_delivered(self) -> int:
+        """Messages that went straight to the listener given to `attach`."""
+        return self._n_delivered + (0 if self._reader is None else self._reader.n_delivered)
+
+    @property
+    def is_delivering(self) -> bool:
+        """Whether a message that went straight up is being handled."""
+        return self._reader is not None and self._reader.is_delivering
 
     @property
     def has_input(self) -> bool:
@@ -288,6 +305,13 @@ class ConnectionCore:
                 return False
             if self._share <= 0 and reader.has_input:
                 return self._fall_behind()
+            message = reader.read_message()
+            if message is not None:  # the usual case; its size in characters will do
+                self._share -= len(message)
+                self._message_due = None
+                if self.state is State.OPEN:  # after our Close, only the peer's is of interest
+                    self._events.message_received(message)
+                continue
             try:
                 frame = reader.read()
                 if frame is None:
@@ -316,6 +340,7 @@ class ConnectionCore:
         """
         if self._paused_at is None and self.state is State.OPEN:
             self._paused_at = now
+            self._go_direct(False)
             self._stream.pause_reading()
             self._rearm()
 
@@ -324,6 +349,7 @@ class ConnectionCore:
         if self._paused_at is not None:
             since, self._paused_at = self._paused_at, None
             self._shift(now - since)
+            self._go_direct(True)
             if not self._is_behind:
                 self._stream.resume_reading()
 
@@ -343,7 +369,7 @@ class ConnectionCore:
     # What the program does
 
     def send(self, message: Data | bytearray | memoryview, *, compress: bool | None = None) -> int:
-        """Send one message: text for `str`, else binary. Returns how many bytes its frame has.
+        """Send one message: text for `str`, else binary. Returns the stream's `buffered_bytes` then.
 
         Args:
             compress: None leaves it to the threshold of the negotiated deflate options; without permessage-deflate
@@ -352,26 +378,26 @@ class ConnectionCore:
         Raises `ConnectionClosed` once our Close is out, `ValueError` for text with a lone surrogate, `TypeError` for
         anything that is neither text nor bytes; nothing was sent then. **Ownership**: the message is copied.
         """
-        if self.state not in _CAN_SEND:
+        if not self.can_send:
             raise self._closed()
-        opcode = Opcode.BINARY
-        if isinstance(message, str):
-            opcode = Opcode.TEXT
-            payload: bytes | bytearray = message.encode()
-        elif isinstance(message, memoryview):
-            payload = message.tobytes()
-        elif isinstance(message, bytes | bytearray):
-            payload = message
-        else:
-            raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
         deflator = self._deflator
-        if deflator is not None and (len(payload) >= deflator.threshold if compress is None else compress):
-            return self._write(opcode, deflator.deflate(payload), rsv1=True)
-        return self._write(opcode, payload)
+        if deflator is None:
+            return write_message(self._stream, message, None if self._is_server else self._token(4))
+        opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
+        payload = message.encode() if isinstance(message, str) else message
+        if isinstance(payload, memoryview):
+            payload = payload.tobytes()
+        elif not isinstance(payload, bytes | bytearray):
+            raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+        if len(payload) >= deflator.threshold if compress is None else compress:
+            self._write(opcode, deflator.deflate(payload), rsv1=True)
+        else:
+            self._write(opcode, payload)
+        return self._stream.buffered_bytes
 
     def send_encoded(self, frame: bytes) -> None:
         """Send a frame that was encoded before, unmasked: what a server sends to many. Raises `ConnectionClosed`."""
-        if self.state not in _CAN_SEND:
+        if not self.can_send:
             raise self._closed()
         self._stream.write(frame)
 
@@ -388,6 +414,8 @@ class ConnectionCore:
         elif payload in self._pings:
             raise ValueError("a ping with this payload still waits for its pong")
         self._write(Opcode.PING, payload)
+        if self._pings is _NO_PINGS:
+            self._pings = {}
         self._pings[payload] = now
         if self._keepalive and self._pong_due is None:
             self._pong_due = now + self._limits.ping_timeout
@@ -473,7 +501,8 @@ class ConnectionCore:
         self._message_due = None if self._message_due is None else self._message_due + delay
         self._pong_due = None if self._pong_due is None else self._pong_due + delay
         self._close_due = None if self._close_due is None else self._close_due + delay
-        self._pings = {payload: sent + delay for payload, sent in self._pings.items()}
+        if self._pings:
+            self._pings = {payload: sent + delay for payload, sent in self._pings.items()}
         self._rearm()
 
     # Inside
@@ -511,21 +540,23 @@ class ConnectionCore:
                 return payload if opcode is Opcode.BINARY else decode_text(payload)
             self._opcode = opcode
             self._inflating = self._inflator if rsv1 else None
-            self._utf8 = Utf8Decoder() if opcode is Opcode.TEXT else None
+            self._utf8 = Utf8Validator() if opcode is Opcode.TEXT else None
+            self._message = bytearray()
         message = self._message
+        assert message is not None  # the reader hands out no continuation of nothing
         if self._inflating is not None:
             start = len(message)
             self._inflating.inflate(payload, message, final=is_last)
             self._share -= len(message) - start
             if self._utf8 is not None:
-                self._utf8.decode(message[start:], is_last)
+                self._utf8.validate(message[start:], is_last)
         else:
             message += payload
             if self._utf8 is not None:
-                self._utf8.decode(payload, is_last)
+                self._utf8.validate(payload, is_last)
         if not is_last:
             return None
-        self._message = bytearray()
+        self._message = None
         return bytes(message) if self._utf8 is None else message.decode()
 
     def _control(self, frame: Frame, now: float) -> None:
@@ -533,7 +564,7 @@ class ConnectionCore:
         payload = frame.payload
         if frame.opcode is Opcode.CLOSE:
             self._peer_close(payload, now)
-        elif not self._quota.take(now):
+        elif not self._may_control(payload if frame.opcode is Opcode.PONG else None, now):
             self._fail(FrameError(1008, "too many control frames"), now)
         elif self.state is not State.OPEN:
             pass  # after our Close, only the peer's is of interest
@@ -549,6 +580,14 @@ class ConnectionCore:
         else:
             self._events.pong_received(payload, self._answered(payload, now))
 
+    def _may_control(self, pong: bytes | None, now: float) -> bool:
+        """Charge a control frame to the peer's quota; the answer to a ping of ours is free."""
+        if pong is not None and pong in self._pings:
+            return True
+        if self._quota is None:
+            self._quota = Quota(self._limits.max_control_per_second, self._limits.max_control_burst)
+        return self._quota.take(now)
+
     def _answered(self, payload: bytes, now: float) -> float | None:
         """Strike off the ping that a pong answers, with those before it, and return the round-trip time."""
         sent = self._pings.get(payload)
@@ -557,6 +596,8 @@ class ConnectionCore:
         payloads = list(self._pings)
         for answered in payloads[: payloads.index(payload) + 1]:
             del self._pings[answered]
+        if not self._pings:
+            self._pings = _NO_PINGS
         self._pong_due = now + self._limits.ping_timeout if self._keepalive and self._pings else None
         self._rearm()
         self.latency = now - sent
@@ -594,14 +635,16 @@ class ConnectionCore:
     def _move(self, cue: _Cue, close_due: float | None) -> None:
         """Enter the next state and do what every change of state brings with it."""
         self.state = state = _NEXT[self.state, cue]
+        self.can_send = state in _CAN_SEND
         # An open message never ends now, no ping needs an answer, and only the end itself has a deadline.
-        self._message = bytearray()
-        self._utf8 = self._inflating = None
-        self._pings.clear()
+        self._message = self._utf8 = self._inflating = None
+        self._pings = _NO_PINGS
         self._message_due = self._pong_due = self._ping_due = None
         if close_due is None or self._close_due is None or cue is _Cue.FINISH:
             self._close_due = close_due
+        self._go_direct(False)
         if state is not State.CLOSE_SENT:
+            self._n_delivered = self.n_delivered
             self._reader = self._inflator = None
         if state is not State.CLOSED:
             # The end must be seen, whatever the program wants to read.
@@ -613,11 +656,15 @@ class ConnectionCore:
             self._stream.close()
         self._rearm()
 
-    def _write(self, opcode: Opcode, payload: bytes | bytearray, rsv1: bool = False) -> int:
-        """Send one frame and return its size; what a client sends is masked, each time anew (RFC 6455 §5.3)."""
-        frame = encode_frame(opcode, payload, rsv1=rsv1, mask=None if self._is_server else self._token(4))
-        self._stream.write(frame)
-        return len(frame)
+    def _go_direct(self, is_direct: bool) -> None:
+        """Say whether the reader may hand messages straight up: only while nobody here has a say in them."""
+        if self._reader is not None:
+            self._reader.is_direct = is_direct
+
+    def _write(self, opcode: Opcode, payload: bytes | bytearray, rsv1: bool = False) -> None:
+        """Send one frame; what a client sends is masked, each time anew (RFC 6455 §5.3)."""
+        mask = None if self._is_server else self._token(4)
+        self._stream.write(encode_frame(opcode, payload, rsv1=rsv1, mask=mask))
 
 
 def _is_due(due: float | None, now: float) -> bool:

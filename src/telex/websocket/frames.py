@@ -1,8 +1,8 @@
 """Turn bytes into WebSocket frames and back.
 
 Rule of this module: the wire format of RFC 6455 §5 and nothing else. No state of a connection, no time, no I/O, no
-randomness. It will have a compiled twin with the same names, results and exceptions, so it is kept small and exact;
-this file is the specification of that twin.
+randomness. `_frames.pyx` is its compiled twin, with the same names, results and exceptions: this file is small, exact,
+and the specification of that one. Whoever reads or writes frames imports them from `codec`, which chooses.
 
 Theory of operation: `FrameReader` is fed what the socket gave and hands out frames until it needs more. A header is
 judged as a whole before any payload is looked at: RSV bits, opcode, masking and the rules for control frames as soon
@@ -18,9 +18,13 @@ from __future__ import annotations
 import codecs
 from enum import IntEnum
 from struct import Struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from telex.errors import FrameError
+from telex.types import Data
+
+if TYPE_CHECKING:
+    from telex.streams.base import Stream
 
 __all__ = [
     "CLOSE_CODES",
@@ -29,12 +33,14 @@ __all__ = [
     "Frame",
     "FrameReader",
     "Opcode",
-    "Utf8Decoder",
+    "Sender",
+    "Utf8Validator",
     "apply_mask",
     "decode_close",
     "decode_text",
     "encode_close",
     "encode_frame",
+    "write_message",
 ]
 
 MAX_CONTROL_PAYLOAD = 125
@@ -89,6 +95,8 @@ _LENGTH_16 = 126
 _LENGTH_64 = 127
 _KEY_BYTES = 4
 _SHORTEST_HEADER = 2
+
+_NOT_UTF8 = "a text is not valid UTF-8"
 
 _IncrementalDecoder = codecs.getincrementaldecoder("utf-8")
 _pack_short = Struct("!BB").pack
@@ -170,7 +178,11 @@ class FrameReader:
         "_pos",
         "_shape",
         "_shapes",
+        "is_direct",
     )
+
+    n_delivered = 0
+    is_delivering = False
 
     def __init__(self, *, expect_masked: bool, allow_rsv1: bool, max_message_size: int, max_fragments: int) -> None:
         self._expected_mask = _MASKED if expect_masked else 0
@@ -187,6 +199,7 @@ class FrameReader:
         self._left = 0  # payload of that frame that is still to come
         self._offset = -1  # payload of that frame already handed out, modulo 4; -1: nothing was
         self._key = b""  # its masking key
+        self.is_direct = False
 
     @property
     def has_input(self) -> bool:
@@ -202,6 +215,51 @@ class FrameReader:
         """Append what was received. **Next**: call `read` until it returns None."""
         self._data = self._data[self._pos :] + data  # nothing left plus bytes is those bytes, not a copy
         self._pos = 0
+
+    def attach(self, stream: Stream, events: Any, listener: Any = None, ws: Any = None) -> None:
+        """Take whole messages where they lie in a compiled stream's buffer: only the compiled twin can.
+
+        Where the stream is of that kind, a message that came whole, in one frame and uncompressed, goes straight to
+        `events.message_received(message)`, or where there is a listener to `listener.on_message(ws, message)`, while
+        nothing else is open and `is_direct` is true; it can be switched off and on again. All else goes to the
+        stream's sink as ever. What these calls raise is told to `events.program_failed()`, in whose time it is the
+        current exception. `is_delivering` says that such a call is being made, `n_delivered` how many went to the
+        listener.
+        """
+
+    def read_message(self) -> Data | None:
+        """Return the next message if it lies here whole, in one frame and uncompressed.
+
+        None for everything else, of which nothing is read: that is `read`'s, and so are all errors.
+        """
+        data, pos = self._data, self._pos
+        if self._left or self._n_fragments or len(data) - pos < _SHORTEST_HEADER:
+            return None
+        first, second = data[pos], data[pos + 1]
+        is_text = first == _FIN | Opcode.TEXT
+        if (not is_text and first != _FIN | Opcode.BINARY) or second & _MASKED != self._expected_mask:
+            return None
+        body = pos + _HEADER_BYTES[second]
+        length = second & 0x7F
+        if length >= _LENGTH_16:
+            if len(data) < body:
+                return None
+            short = length == _LENGTH_16
+            (length,) = (_unpack_medium if short else _unpack_long)(data, pos + 2)
+            if length < (_LENGTH_16 if short else 0x10000):
+                return None
+        if length > self._max_message_size or len(data) < body + length:
+            return None
+        message: Data = data[body : body + length]
+        if self._expected_mask and length:
+            message = apply_mask(message, data[body - _KEY_BYTES : body])
+        if is_text:
+            try:
+                message = message.decode()
+            except UnicodeDecodeError:
+                return None
+        self._pos = body + length
+        return message
 
     def read(self) -> Frame | None:
         """Return the next frame, or what has arrived of it; None when more bytes are needed.
@@ -337,6 +395,62 @@ def encode_frame(
     return _pack_long(first, masked | _LENGTH_64, length) + payload
 
 
+def write_message(stream: Stream, message: Data | bytearray | memoryview, mask: bytes | None = None) -> int:
+    """Write one message to a stream as one frame, text for `str`, else binary; return its `buffered_bytes` then.
+
+    Raises `ValueError` for text with a lone surrogate, `TypeError` for anything that is neither text nor bytes;
+    nothing is written then. **Ownership**: the message is copied.
+    """
+    opcode = Opcode.BINARY
+    if isinstance(message, str):
+        opcode = Opcode.TEXT
+        payload: bytes | bytearray = message.encode()
+    elif isinstance(message, memoryview):
+        payload = message.tobytes()
+    elif isinstance(message, bytes | bytearray):
+        payload = message
+    else:
+        raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+    stream.write(encode_frame(opcode, payload, mask=mask))
+    return stream.buffered_bytes
+
+
+class Sender:
+    """Send messages as one end of a connection: what `Connection` does so often that it has a compiled twin.
+
+    Attributes:
+        plain: The stream, while messages may be written to it as they are: neither masked nor compressed, by one who
+            may send. Else None.
+        high_mark: The stream's `buffered_bytes` above which the peer lags.
+        n_sent: Messages sent.
+        done: What `send` returns where there is nothing to wait for. A subclass says so.
+    """
+
+    __slots__ = ("high_mark", "n_sent", "plain")
+
+    done: Any = None
+    plain: Stream | None
+    high_mark: int
+    n_sent: int
+
+    def send(self, message: Data | bytearray | memoryview, *, compress: bool | None = None) -> Any:
+        """Send a message at once. What is not plain is `_send`'s, and a peer that lags is `_over`'s."""
+        stream = self.plain
+        if stream is None:
+            return self._send(message, compress)
+        buffered = write_message(stream, message)
+        self.n_sent += 1
+        if buffered <= self.high_mark:
+            return self.done
+        return self._over(buffered, message)
+
+    def _send(self, message: Data | bytearray | memoryview, compress: bool | None) -> Any:
+        raise NotImplementedError  # pragma: no cover
+
+    def _over(self, buffered: int, message: Data | bytearray | memoryview) -> Any:
+        raise NotImplementedError  # pragma: no cover
+
+
 def apply_mask(payload: bytes | bytearray | memoryview, key: bytes, offset: int = 0) -> bytes:
     """Mask or unmask: return `payload[i] ^ key[(offset + i) % 4]` for every i.
 
@@ -354,12 +468,12 @@ def apply_mask(payload: bytes | bytearray | memoryview, key: bytes, offset: int 
     return (int.from_bytes(payload, "little") ^ int.from_bytes(mask, "little")).to_bytes(length, "little")
 
 
-class Utf8Decoder:
-    """Decode UTF-8 that arrives in pieces, and fail with the first byte that no valid text can continue with.
+class Utf8Validator:
+    """Validate UTF-8 that arrives in pieces, and fail with the first byte that no valid text can continue with.
 
     RFC 6455 §8.1 asks for failure with 1007. CPython's incremental decoder rejects a sequence at the byte that makes it
     impossible (`C0`, `E0 80`, `F4 90`), with one exception: it waits for the third byte of a surrogate, because some
-    error handlers want it. `decode` does not wait.
+    error handlers want it. `validate` does not wait.
     """
 
     __slots__ = ("_decoder",)
@@ -367,27 +481,23 @@ class Utf8Decoder:
     def __init__(self) -> None:
         self._decoder = _IncrementalDecoder()
 
-    def decode(self, data: bytes | bytearray, final: bool = False) -> str:
-        """Return the characters that `data` completes; `final` says that nothing follows.
-
-        Raises `FrameError` 1007.
-        """
+    def validate(self, data: bytes | bytearray, final: bool = False) -> None:
+        """Take the next piece; `final` says that nothing follows. Raises `FrameError` 1007."""
         try:
-            text = self._decoder.decode(data, final)
-        except UnicodeDecodeError as error:
-            raise FrameError(1007, f"invalid UTF-8: {error.reason}") from None
+            self._decoder.decode(data, final)
+        except UnicodeDecodeError:
+            raise FrameError(1007, _NOT_UTF8) from None
         pending = self._decoder.getstate()[0]
         if pending[:1] == b"\xed" and pending[1:] >= b"\xa0":
-            raise FrameError(1007, "invalid UTF-8: a surrogate")
-        return text
+            raise FrameError(1007, _NOT_UTF8)
 
 
 def decode_text(payload: bytes) -> str:
     """Return the text of a whole message. Raises `FrameError` 1007 where it is not UTF-8 (RFC 6455 §8.1)."""
     try:
         return payload.decode()
-    except UnicodeDecodeError as error:
-        raise FrameError(1007, f"invalid UTF-8: {error.reason}") from None
+    except UnicodeDecodeError:
+        raise FrameError(1007, _NOT_UTF8) from None
 
 
 def encode_close(code: int | None = None, reason: str = "") -> bytes:

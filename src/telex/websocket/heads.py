@@ -66,6 +66,17 @@ class Request:
             raise ValueError(f"not a request line: {line!r}")
         return _encode_head(line, self.headers)
 
+    def pack(self) -> bytes:
+        """Return a sound head as compact bytes for `unpack`: a connection keeps it for as long as it lives."""
+        return _pack(f"{self.method} {self.target}", self.headers)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Request:
+        """Return what was packed."""
+        line, headers = _unpack(packed)
+        method, target = line.split(" ")
+        return cls(method, target, headers)
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
@@ -82,6 +93,28 @@ class Response:
         if not _STATUS_LINE.fullmatch(line):
             raise ValueError(f"not a status line: {line!r}")
         return _encode_head(line, self.headers) + self.body
+
+    def pack(self) -> bytes:
+        """Return a sound head as compact bytes for `unpack`; the body is not kept."""
+        return _pack(f"{self.status} {self.reason}", self.headers)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Response:
+        """Return what was packed."""
+        line, headers = _unpack(packed)
+        status, _, reason = line.partition(" ")
+        return cls(int(status), reason, headers)
+
+
+def _pack(line: str, headers: Headers) -> bytes:
+    """Return a line and fields that have been checked: none of them holds a line break, nor a name a colon."""
+    return "\n".join([line, *[f"{name}:{value}" for name, value in headers]]).encode("latin-1")
+
+
+def _unpack(packed: bytes) -> tuple[str, Headers]:
+    line, *fields = packed.decode("latin-1").split("\n")
+    pairs = [field.partition(":") for field in fields]
+    return line, Headers((name, value) for name, _, value in pairs)
 
 
 def _encode_head(line: str, headers: Headers) -> bytes:

@@ -29,8 +29,11 @@ class Listener:
     """Be called for what happens to a connection: plain calls, no task, so none may block.
 
     Give `serve` the class to have one object per connection, or an object to share it among all.
-    An exception closes the connection with 1011 and is logged.
+    An exception closes the connection with 1011 and is logged. A subclass that holds nothing per connection, or that
+    names it in `__slots__`, keeps idle connections small.
     """
+
+    __slots__ = ()
 
     def on_open(self, ws: Connection) -> None:
         """Learn that the connection is open."""
@@ -63,6 +66,7 @@ class Inbox:
         "is_busy",
         "is_ended",
         "messages",
+        "n_received",
     )
 
     def __init__(self, connection: Connection, limits: Limits) -> None:
@@ -75,6 +79,7 @@ class Inbox:
         self._reader: asyncio.Task[Any] | None = None  # who took a message last
         self._left_by: asyncio.Task[Any] | None = None  # where it waits for the end instead
         self.messages: deque[Data] = deque()
+        self.n_received = 0
         self.is_busy = False  # the program took a message and has not come back for the next
         self.is_ended = False
 
@@ -85,7 +90,7 @@ class Inbox:
             return  # it was left: else nothing is read meanwhile
         self.messages.append(message)
         self._n_bytes += size_of(message)
-        self._connection.n_received += 1
+        self.n_received += 1
         if len(self.messages) >= self._n_high or self._n_bytes >= self._n_high_bytes:
             self._is_full = True
             if not self._is_left():
@@ -105,10 +110,13 @@ class Inbox:
         logger.debug("%s: %s", self._connection.remote_address, error)
         self.end()
 
+    def program_failed(self) -> None:
+        self._connection.blame_program()
+
     # Called by the connection.
 
     def opened(self) -> None:
-        pass
+        self._connection.core.attach()
 
     def lost(self, code: int, reason: str) -> None:
         self.end()
@@ -180,16 +188,21 @@ class Inbox:
 class Calls:
     """Call a listener: the `Events` of a connection that is not read with `recv`."""
 
-    __slots__ = ("_connection", "_listener")
+    __slots__ = ("_connection", "_listener", "_n_received")
 
     messages: tuple[Data, ...] = ()
 
     def __init__(self, connection: Connection, listener: Listener) -> None:
         self._connection = connection
         self._listener = listener
+        self._n_received = 0
+
+    @property
+    def n_received(self) -> int:
+        return self._n_received + self._connection.core.n_delivered
 
     def message_received(self, message: Data) -> None:
-        self._connection.n_received += 1
+        self._n_received += 1
         self._listener.on_message(self._connection, message)
 
     def ping_received(self, payload: bytes) -> None:
@@ -206,7 +219,11 @@ class Calls:
         logger.debug("%s: %s", self._connection.remote_address, error)
         self._connection.finish()
 
+    def program_failed(self) -> None:
+        self._connection.blame_program()
+
     def opened(self) -> None:
+        self._connection.core.attach(self._listener, self._connection)
         self._listener.on_open(self._connection)
 
     def lost(self, code: int, reason: str) -> None:

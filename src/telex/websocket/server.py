@@ -11,8 +11,10 @@ end of the TLS handshake: asyncio says nothing of one before, and itself ends it
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
+import os
 import secrets
 import socket
 import ssl as ssl_module
@@ -23,7 +25,7 @@ from typing import Any
 
 from telex.errors import ConnectionClosed, HandshakeError
 from telex.limits import Limits
-from telex.streams import AsyncioStream, Deadline, deadlines_of
+from telex.streams import AsyncioStream, Deadline, Listening, Poll, Stream, deadlines_of, poll_of
 from telex.types import Headers
 from telex.websocket.api import Connection
 from telex.websocket.connection import Role, State
@@ -170,6 +172,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Server | None = None
+        self._accepting: list[Listening] = []  # where the compiled loop does it
         self._changed = Waiters()
         self._is_closing = False
 
@@ -198,6 +201,8 @@ class Server:
         if self._is_closing:
             return
         self._is_closing = True
+        for accepting in self._accepting:
+            accepting.close()
         if self._listening is not None:
             self._listening.close()
         for opening in list(self._openings):
@@ -225,10 +230,29 @@ class Server:
     # Inside
 
     async def _listen(self, where: dict[str, Any]) -> None:
-        self._listening = await self._loop.create_server(self._accept, **where)
+        poll = None if where["ssl"] is not None else poll_of(self._loop)
+        self._listening = await self._loop.create_server(self._accept, **where, start_serving=poll is None)
+        if poll is None:
+            return
+        for listener in self._listening.sockets:  # bound by the event loop, and listened on by us
+            with socket.socket(fileno=os.dup(listener.fileno())) as same:
+                same.setblocking(False)
+                same.listen(where["backlog"])
+            self._accepting.append(poll.listen(listener.fileno(), functools.partial(self._accept_descriptor, poll)))
 
     def _accept(self) -> AsyncioStream:
-        return _Opening(self).stream
+        opening = _Opening(self)
+        opening.stream = stream = _Stream(opening, self)
+        return stream
+
+    def _accept_descriptor(self, poll: Poll, descriptor: int) -> None:
+        opening = _Opening(self)
+        try:
+            opening.stream = poll.adopt(descriptor, opening, high_mark=self._options.limits.send_buffer_high)
+        except OSError:
+            os.close(descriptor)
+            raise
+        opening.begin()
 
     def _made(self, opening: _Opening) -> None:
         """Count a stream from here on: one whose TLS handshake fails never gets here, nor is it ever told so."""
@@ -250,7 +274,8 @@ class Server:
         self._openings.discard(opening)
         self._changed.wake()
 
-    def _forget(self, connection: Connection) -> None:
+    def connection_ended(self, connection: Connection) -> None:
+        """Learn that a connection is gone."""
         self._connections.discard(connection)
         self._changed.wake()
 
@@ -307,7 +332,7 @@ class _Opening:
     __slots__ = ("_deadline", "_is_silent", "_reader", "_server", "stream")
 
     def __init__(self, server: Server) -> None:
-        self.stream = _Stream(self, server)
+        self.stream: Stream  # set by whoever makes this
         self._server = server
         self._reader: RequestReader | None = RequestReader(server._options.limits)  # None once there is an answer
         self._is_silent = True
@@ -442,7 +467,7 @@ class _Opening:
             limits=options.limits,
             keepalive=options.keepalive,
             token=secrets.token_bytes,
-            lost=server._forget,
+            owner=server,
         )
         self.stream.write(response.encode())
         self.stream.sink = connection

@@ -6,13 +6,13 @@ Rule of this module: futures and generators; nothing of the protocol.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from telex.websocket.api import Connection
 
-__all__ = ["Acted", "Pong", "Waiters"]
+__all__ = ["DONE", "Acted", "Pong", "Waiters", "waiters_of"]
 
 
 class Waiters:
@@ -42,11 +42,17 @@ class Acted:
 
     __slots__ = ("_wait",)
 
-    def __init__(self, wait: Callable[[], Generator[Any, None, None]]) -> None:
+    def __init__(self, wait: Callable[[], Generator[Any, None, None]] | None) -> None:
         self._wait = wait
 
-    def __await__(self) -> Generator[Any, None, None]:
-        return self._wait()
+    def __await__(self) -> Iterator[Any]:
+        return _NOTHING_TO_WAIT_FOR if self._wait is None else self._wait()
+
+
+_NOTHING_TO_WAIT_FOR: Iterator[Any] = iter(())  # exhausted, for whoever steps it
+
+DONE = Acted(None)
+"""What a call returns after which there is nothing to wait for."""
 
 
 class Pong:

@@ -1,0 +1,48 @@
+"""Which parts of Telex run compiled.
+
+Rule of this module: it imports nothing of Telex. `load` is the one place that decides between a compiled module and its
+pure Python twin: the twin is taken where `TELEX_PURE=1` is in the environment when Telex is imported, and where the
+compiled one was not built or is not for this platform.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any
+
+__all__ = ["active", "describe", "load"]
+
+COMPILED = {"frames": "telex.websocket._frames", "epoll": "telex.streams._epoll"}
+"""The compiled modules, by the names under which `active` tells of them."""
+
+_is_pure = os.environ.get("TELEX_PURE", "") not in ("", "0")
+_loaded: dict[str, Any] = {}
+
+
+def load(name: str) -> Any:
+    """Return the compiled module of this short name, or None where its twin is to be used."""
+    if name not in _loaded:
+        found = None
+        if not _is_pure:
+            try:
+                found = import_module(COMPILED[name])
+            except ImportError:
+                pass
+        _loaded[name] = found
+    return _loaded[name]
+
+
+def active() -> tuple[str, ...]:
+    """Return the compiled modules in use: "frames" (WebSocket's codec) and "epoll" (the stream loop)."""
+    return tuple(name for name in COMPILED if load(name) is not None)
+
+
+def describe() -> str:
+    """Say in a few words what runs compiled, for a banner or a report of a bug."""
+    names = active()
+    if len(names) == len(COMPILED):
+        return "native"
+    if names:
+        return f"native {' and '.join(names)} only"
+    return "pure Python (TELEX_PURE)" if _is_pure else "pure Python"

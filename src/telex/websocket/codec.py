@@ -1,0 +1,41 @@
+"""The codec in use: the compiled one where there is one, else its pure Python twin.
+
+Rule of this module: names only. What they mean stands in `frames.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from telex.native import load
+from telex.websocket import frames
+
+if TYPE_CHECKING:
+    from telex.websocket.frames import (
+        FrameReader,
+        Sender,
+        Utf8Validator,
+        apply_mask,
+        decode_text,
+        encode_frame,
+        write_message,
+    )
+else:
+    twin = load("frames") or frames
+    FrameReader = twin.FrameReader
+    Sender = twin.Sender
+    Utf8Validator = twin.Utf8Validator
+    apply_mask = twin.apply_mask
+    decode_text = twin.decode_text
+    encode_frame = twin.encode_frame
+    write_message = twin.write_message
+
+__all__ = [
+    "FrameReader",
+    "Sender",
+    "Utf8Validator",
+    "apply_mask",
+    "decode_text",
+    "encode_frame",
+    "write_message",
+]
