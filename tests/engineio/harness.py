@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from telex.engineio.packets import CLOSE, NOOP, Packet, PacketType
-from telex.engineio.session import CloseReason, Session, Transport
+from telex.engineio.session import CloseReason, Session, SessionSink, Transport
 from telex.errors import EnginePacketError
 from telex.limits import Limits
 from telex.streams.deadlines import Deadlines
@@ -58,6 +58,8 @@ class RecordingTransport:
     """What both kinds remember."""
 
     name = ""
+    is_writable: bool
+    send: Callable[[Sequence[Packet]], None]
 
     def __init__(self) -> None:
         self.session: Session | None = None
@@ -65,6 +67,14 @@ class RecordingTransport:
         self.is_paused = False
         self.is_discarded = False
         self.is_closing = False
+
+        self.direct: SessionSink | None = None
+
+    def offer(self, packets: Sequence[Packet]) -> int | None:
+        if not self.is_writable:
+            return None
+        self.send(packets)
+        return self.buffered_bytes
 
     def discard(self) -> None:
         self.is_discarded = True

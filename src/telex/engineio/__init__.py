@@ -4,11 +4,11 @@ Source: Engine.IO protocol v4.
 """
 
 from telex.engineio.cors import Cors, is_cross_origin
-from telex.engineio.handshake import Cookie, Request, Response
+from telex.engineio.handshake import Cookie, Opening, Request, Response
 from telex.engineio.packets import Packet, message
 from telex.engineio.server import AllowRequest, Engine, WebSocketAdmission
 from telex.engineio.session import CloseReason, Session, SessionSink
-from telex.engineio.transports import Body, Channel, PeerGone, WebSocketTransport
+from telex.engineio.transports import Body, Channel, PeerGone, StreamTransport, WebSocketTransport
 
 __all__ = [
     "AllowRequest",
@@ -18,12 +18,14 @@ __all__ = [
     "Cookie",
     "Cors",
     "Engine",
+    "Opening",
     "Packet",
     "PeerGone",
     "Request",
     "Response",
     "Session",
     "SessionSink",
+    "StreamTransport",
     "WebSocketAdmission",
     "WebSocketTransport",
     "is_cross_origin",

@@ -21,7 +21,7 @@ from telex.engineio.packets import Packet
 from telex.limits import Limits
 from telex.types import Headers
 
-__all__ = ["Cookie", "Delivery", "Refusal", "RefusalKind", "Request", "Response", "open_packet"]
+__all__ = ["Cookie", "Delivery", "Opening", "Refusal", "RefusalKind", "Request", "Response", "open_packet"]
 
 MAX_QUERY_FIELDS = 100
 """As many as header lines; the protocol itself uses four."""
@@ -102,6 +102,18 @@ class Request:
     def url(self) -> str:
         """The path with its query."""
         return f"{self.path}?{self.query_string}" if self.query_string else self.path
+
+    def unpack(self) -> Request:
+        """Return itself (see `Opening`)."""
+        return self
+
+
+class Opening(Protocol):
+    """Keep the request that opened a session for as long as the session lives: as it is, or in a smaller form."""
+
+    def unpack(self) -> Request:
+        """Return the request."""
+        ...
 
 
 class Delivery(Protocol):

@@ -14,8 +14,12 @@ from __future__ import annotations
 import binascii
 from enum import IntEnum
 
+import msgspec
+
 from telex.errors import EnginePacketError
 from telex.types import Data, size_of
+from telex.websocket.codec import encode_frame
+from telex.websocket.frames import Opcode
 
 __all__ = [
     "CLOSE",
@@ -45,20 +49,22 @@ class PacketType(IntEnum):
 TYPES = {str(int(kind)): kind for kind in PacketType}
 
 
-class Packet:
+class Packet(msgspec.Struct, gc=False, eq=False):
     """Hold one encoded packet.
 
     `wire` is the WebSocket form, `n_bytes` what it weighs in a buffer, `compress` whether it may be compressed.
     **Ownership**: bytes are kept by reference; whoever hands them in must not change them.
     """
 
-    __slots__ = ("_base64", "compress", "n_bytes", "wire")
+    wire: Data
+    compress: bool = True
+    _base64: str | None = None  # once a polling client has asked for it
+    _frame: bytes | None = None  # once it was to go to many
 
-    def __init__(self, wire: Data, compress: bool = True) -> None:
-        self.wire = wire
-        self.compress = compress
-        self.n_bytes = size_of(wire)
-        self._base64: str | None = None  # once a polling client has asked for it
+    @property
+    def n_bytes(self) -> int:
+        """What it weighs in a buffer."""
+        return size_of(self.wire)
 
     def text(self) -> str:
         """Return the form used inside a long-polling payload."""
@@ -68,6 +74,20 @@ class Packet:
             self._base64 = "b" + binascii.b2a_base64(self.wire, newline=False).decode("ascii")
         return self._base64
 
+    @property
+    def frame(self) -> bytes | None:
+        """The frame of a server that does not compress, if it was encoded for many."""
+        return self._frame
+
+    def encode_for_many(self) -> None:
+        """Encode the frame now, for it will be sent more than once."""
+        if self._frame is None:
+            wire = self.wire
+            if isinstance(wire, str):
+                self._frame = encode_frame(Opcode.TEXT, wire.encode())
+            else:
+                self._frame = encode_frame(Opcode.BINARY, wire)
+
     def __repr__(self) -> str:
         return f"Packet({self.wire!r})"
 
@@ -76,14 +96,17 @@ CLOSE = Packet("1")
 PING = Packet("2")
 NOOP = Packet("6")
 PROBE_ANSWER = Packet("3probe")
+PING.encode_for_many()
 
 
 def message(data: Data, compress: bool = True) -> Packet:
     """Make a message packet of text or bytes.
 
     A text that holds U+001E arrives as several packets where the client polls, since that character separates them and
-    the protocol has no escape for it; JSON never holds one.
+    the protocol has no escape for it; JSON never holds one. Raises `ValueError` for a text with a lone surrogate.
     """
+    if isinstance(data, str) and not data.isascii():
+        data.encode()  # what cannot be sent is found out now, and not when some client polls
     return Packet("4" + data if isinstance(data, str) else data, compress)
 
 

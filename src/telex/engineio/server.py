@@ -3,7 +3,7 @@
 Rule of this module: it knows requests and sessions, and neither ASGI nor Socket.IO. What serves it hands in requests
 and channels; what lies above is told of each new session through `on_session`.
 
-Source: Engine.IO protocol v4, "Handshake"; the order of the checks is the original server's.
+Source: Engine.IO protocol v4, "Opening"; the order of the checks is the original server's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from telex.engineio.compression import compress
 from telex.engineio.cors import Cors
-from telex.engineio.handshake import Cookie, Refusal, RefusalKind, Request, Response, open_packet
+from telex.engineio.handshake import Cookie, Opening, Refusal, RefusalKind, Request, Response, open_packet
 from telex.engineio.session import Session, SessionSink
 from telex.engineio.transports import Body, Channel, PollingTransport, WebSocketTransport
 from telex.limits import Limits
@@ -56,8 +56,14 @@ class WebSocketAdmission:
 
     def start(self, channel: Channel) -> WebSocketTransport:
         """Begin a session on the channel, or the upgrade of the one that the request names."""
+        transport = WebSocketTransport(channel, self._engine.limits)
+        self.start_on(transport, self._request)
+        return transport
+
+    def start_on(self, transport: WebSocketTransport, request: Opening) -> None:
+        """Begin on a transport that is there already; `request` is kept for as long as the session lives."""
         self.cancel()
-        return self._engine.start_websocket(channel, self._request, self._sid, self._session)
+        self._engine.start_websocket(transport, request, self._sid, self._session)
 
     def cancel(self) -> None:
         """Give the place back. Idempotent."""
@@ -72,7 +78,7 @@ class Engine:
 
     def __init__(
         self,
-        on_session: Callable[[Session, Request], SessionSink],
+        on_session: Callable[[Session, Opening], SessionSink],
         *,
         limits: Limits,
         transports: Sequence[str] = ("polling", "websocket"),
@@ -98,6 +104,7 @@ class Engine:
         self._allow_request = allow_request
         self._max_sessions = max_sessions
         self._loop: asyncio.AbstractEventLoop | None = None  # the sessions'
+        self._finished = self._session_finished  # one bound method for all
         self._ended: asyncio.Event | None = None  # set when the last session ends, while somebody waits for that
 
     # Requests.
@@ -206,17 +213,15 @@ class Engine:
     # Sessions.
 
     def start_websocket(
-        self, channel: Channel, request: Request, sid: str, session: Session | None
-    ) -> WebSocketTransport:
-        """Begin a session on a channel, or the upgrade of `session`."""
-        transport = WebSocketTransport(channel, self.limits)
+        self, transport: WebSocketTransport, request: Opening, sid: str, session: Session | None
+    ) -> None:
+        """Begin a session on a transport, or the upgrade of `session`."""
         if session is None:
             self._open(self._make_session(sid, transport), request)
         else:
             transport.session = session
             if not session.add_candidate(transport):
                 transport.discard()
-        return transport
 
     def _make_session(self, sid: str, transport: PollingTransport | WebSocketTransport) -> Session:
         self._loop = asyncio.get_running_loop()
@@ -225,11 +230,11 @@ class Engine:
             transport,
             limits=self.limits,
             deadlines=deadlines_of(self._loop),
-            finished=self._session_finished,
+            finished=self._finished,
         )
         return transport.session
 
-    def _open(self, session: Session, request: Request) -> None:
+    def _open(self, session: Session, request: Opening) -> None:
         offered = UPGRADES[session.transport.name] if self._allow_upgrades else ()
         upgrades = [name for name in offered if name in self._transports]
         self.sessions[session.sid] = session

@@ -116,6 +116,13 @@ class Transport(Protocol):
         """Bytes handed over that have not left."""
         ...
 
+    direct: SessionSink | None
+    """Who takes messages without more ado: set by the session while it has no say in them, else None."""
+
+    def offer(self, packets: Sequence[Packet]) -> int | None:
+        """Take packets if they leave at once: return `buffered_bytes` then; None if they were not taken."""
+        ...
+
     def send(self, packets: Sequence[Packet]) -> None:
         """Take packets, in order."""
         ...
@@ -172,6 +179,17 @@ class Probe:
             self.release_alarm.cancel()
 
 
+@dataclass(slots=True)
+class Lag:
+    """Hold what is known of a peer that has no room.
+
+    `left_bytes` is what had not left when it was last looked at, and what was sent since then.
+    """
+
+    alarm: Deadline
+    left_bytes: int
+
+
 class Session:
     """Drive one session.
 
@@ -186,17 +204,15 @@ class Session:
         "_control",
         "_deadlines",
         "_finished",
-        "_heartbeat",
+        "_is_clear",
         "_is_paused",
+        "_lag",
         "_limits",
         "_n_unread_beats",
         "_overflow_alarm",
         "_probe",
-        "_sent_bytes",
-        "_slow_alarm",
-        "_slow_bytes",
+        "_sink",
         "sid",
-        "sink",
         "state",
         "transport",
     )
@@ -213,25 +229,34 @@ class Session:
         self.sid = sid
         self.transport = transport
         self.state = State.OPEN
-        self.sink: SessionSink | None = None
+        self._sink: SessionSink | None = None
         self._limits = limits
         self._deadlines = deadlines
         self._finished = finished
-        self._buffer: list[Packet] = []
+        self._buffer: list[Packet] | None = None  # what waits
         self._buffer_bytes = 0
+        self._is_clear = True  # open, nothing waits and the peer keeps up: a packet goes straight to the transport
         self._probe: Probe | None = None
         self._close_alarm: Deadline | None = None
         self._is_paused = False
         self._beat = Beat.RESTING
         self._n_unread_beats = 0  # for which the heartbeat was put off since the peer was last read
-        self._heartbeat: Deadline = deadlines.at(deadlines.now() + limits.ping_interval, self._heartbeat_due)
         self._control: Quota | None = None  # made at the first heartbeat packet that nobody asked for
         self._overflow_alarm: Deadline | None = None  # set when more was sent than may wait
-        self._slow_alarm: Deadline | None = None  # set while the peer has no room
-        self._sent_bytes = 0  # all that was ever sent
-        self._slow_bytes = 0  # how much of it the peer had taken when it was last looked at
+        self._lag: Lag | None = None  # while the peer has no room
+        deadlines.rota(limits.ping_interval).put(self)
 
     # What the floor above does.
+
+    @property
+    def sink(self) -> SessionSink | None:
+        """Who hears of the session: None until the floor above has said."""
+        return self._sink
+
+    @sink.setter
+    def sink(self, sink: SessionSink | None) -> None:
+        self._sink = sink
+        self._direct()
 
     @property
     def buffered_bytes(self) -> int:
@@ -261,11 +286,18 @@ class Session:
         sent a message of any size: that is the program's own choice.
         From then on, and after the end, packets are dropped.
         """
+        if self._is_clear:
+            buffered = self.transport.offer(packets)
+            if buffered is not None:
+                if buffered > self._limits.send_buffer_high:
+                    self._begin_lag(buffered)
+                return
         if not self.is_open or self._overflow_alarm is not None:
             return
         n_bytes = sum(packet.n_bytes for packet in packets)
         if not self.has_room and self.buffered_bytes + n_bytes > self._limits.send_buffer_max:
             self._overflow_alarm = self._after(0, lambda: self._abandon(CloseReason.SLOW_CONSUMER))
+            self._is_clear = False
         else:
             self._push(packets, n_bytes)
 
@@ -276,7 +308,7 @@ class Session:
         if self.state is State.PROBING:
             self._drop_candidate()
         self._move(Move.CLOSE)
-        self._heartbeat.cancel()
+        self._stop_heartbeat()
         linger = POLL_LINGER if self.transport.name == "polling" else self._limits.close_timeout
         self._close_alarm = self._after(linger, self.abort)
         self.transport.resume_reading()  # what still comes is dropped
@@ -296,7 +328,7 @@ class Session:
     def resume_reading(self) -> None:
         """Take from the peer again."""
         if self._is_paused and self._beat is not Beat.RESTING:
-            self._heartbeat.move(self._deadlines.now() + self._limits.ping_timeout)  # its pong is among what waits
+            self._await_pong()  # it is among what waits
         self._is_paused = False
         self._n_unread_beats = 0
         self.transport.resume_reading()
@@ -306,14 +338,15 @@ class Session:
     def flush(self) -> None:
         """Hand waiting packets to the transport; a transport calls it whenever it becomes writable."""
         if self._buffer and self.transport.is_writable:
-            packets, self._buffer, self._buffer_bytes = self._buffer, [], 0
+            packets, self._buffer, self._buffer_bytes = self._buffer, None, 0
             self.transport.send(packets)
+            self._clear()
         if self.state in CLOSING_STATES and not self._buffer:
             self.transport.close()
-        elif self._slow_alarm is not None and self.has_room:
-            self._cancel_slow_alarm()
-            if self.sink is not None and self.is_open:
-                self.sink.writing_resumed()
+        elif self._lag is not None and self.has_room:
+            self._end_lag()
+            if self._sink is not None and self.is_open:
+                self._sink.writing_resumed()
 
     def receive(self, transport: Transport, kind: PacketType, data: Data) -> None:
         """Take one packet from a transport.
@@ -327,11 +360,11 @@ class Session:
             return  # what a discarded transport, or a closed session, still says is nobody's
         if self._beat is Beat.AWAITING and kind is not PacketType.PONG:
             # A client that is heard is alive: its pong may stand behind a large message.
-            self._beat = Beat.EXTENDED
-            self._heartbeat.move(self._deadlines.now() + self._limits.ping_timeout)
+            self._set_beat(Beat.EXTENDED)
+            self._await_pong()
         if kind is PacketType.MESSAGE:
-            if self.sink is not None:
-                self.sink.message_received(data)
+            if self._sink is not None:
+                self._sink.message_received(data)
         elif kind is PacketType.PONG:
             self._receive_pong()
         elif kind is PacketType.CLOSE:
@@ -379,6 +412,7 @@ class Session:
         self._move(Move.UPGRADE)
         probe.cancel_alarms()
         old, self.transport, self._probe = self.transport, probe.candidate, None
+        self._direct()
         old.release()  # a poll still parked must end, and must not swallow a message
         old.discard()
         if self._is_paused:
@@ -396,23 +430,37 @@ class Session:
 
     # The heartbeat.
 
-    def _heartbeat_due(self) -> None:
+    def beat(self) -> None:
+        """Do what the heartbeat calls for: ping, or give the peer up (see `Rota`)."""
         if self._beat is not Beat.RESTING:
             if self._is_paused and self._n_unread_beats < MAX_UNREAD_BEATS:
                 # Its pong may lie unread: that we lag is not the peer's fault.
                 self._n_unread_beats += 1
-                self._heartbeat = self._after(self._limits.ping_timeout, self._heartbeat_due)
+                self._await_pong()
             else:
                 self._abandon(CloseReason.PING_TIMEOUT)
             return
-        self._beat = Beat.AWAITING
-        self._heartbeat = self._after(self._limits.ping_timeout, self._heartbeat_due)
+        self._set_beat(Beat.AWAITING)
+        self._await_pong()
         self._push([PING], PING.n_bytes)
+
+    def _await_pong(self) -> None:
+        """Give the peer `ping_timeout` from now."""
+        self._deadlines.rota(self._limits.ping_timeout).put(self)
+
+    def _stop_heartbeat(self) -> None:
+        for delay in (self._limits.ping_interval, self._limits.ping_timeout):
+            self._deadlines.rota(delay).discard(self)
+
+    def _set_beat(self, beat: Beat) -> None:
+        self._beat = beat
+        self._direct()
 
     def _receive_pong(self) -> None:
         if self._beat is not Beat.RESTING:
-            self._beat = Beat.RESTING
-            self._heartbeat.move(self._deadlines.now() + self._limits.ping_interval)
+            self._set_beat(Beat.RESTING)
+            self._stop_heartbeat()
+            self._deadlines.rota(self._limits.ping_interval).put(self)
             return
         # A pong that nobody asked for is harmless, a flood of them is not.
         if self._control is None:
@@ -424,26 +472,25 @@ class Session:
 
     def _slow_due(self) -> None:
         # Progress since the last look earns the peer another period.
-        taken_bytes = self._sent_bytes - self.buffered_bytes
-        if taken_bytes <= self._slow_bytes:
+        lag = self._lag
+        if lag is None or self.buffered_bytes >= lag.left_bytes:
             self._abandon(CloseReason.SLOW_CONSUMER)
             return
-        self._slow_bytes = taken_bytes
-        self._slow_alarm = self._after(self._limits.slow_consumer_timeout, self._slow_due)
+        self._begin_lag(self.buffered_bytes)
 
     def _abandon(self, reason: CloseReason) -> None:
         """End at once. The peer of a parked poll is told; what waited is lost."""
         if self.state is State.CLOSED:
             return
         self._drop_candidate()
-        self._cancel_slow_alarm()
-        self._heartbeat.cancel()
+        self._end_lag()
+        self._stop_heartbeat()
         for alarm in (self._close_alarm, self._overflow_alarm):
             if alarm is not None:
                 alarm.cancel()
         was_open = self.is_open
         self._move(Move.END)
-        self._buffer, self._buffer_bytes = [], 0
+        self._buffer, self._buffer_bytes = None, 0
         try:
             self.transport.discard()
             if was_open:
@@ -452,27 +499,48 @@ class Session:
             self._finished(self)
 
     def _tell_closed(self, reason: CloseReason) -> None:
-        if self.sink is not None:
-            self.sink.session_closed(reason)
+        if self._sink is not None:
+            self._sink.session_closed(reason)
 
     # Small parts.
 
     def _push(self, packets: Sequence[Packet], n_bytes: int) -> None:
+        if self._buffer is None:
+            self._buffer = []
         self._buffer.extend(packets)
         self._buffer_bytes += n_bytes
-        self._sent_bytes += n_bytes
+        if self._lag is not None:
+            self._lag.left_bytes += n_bytes
+        self._clear()
         self.flush()
-        if self._slow_alarm is None and not self.has_room:
-            self._slow_bytes = self._sent_bytes - self.buffered_bytes
-            self._slow_alarm = self._after(self._limits.slow_consumer_timeout, self._slow_due)
+        if self._lag is None and not self.has_room:
+            self._begin_lag(self.buffered_bytes)
 
     def _move(self, move: Move) -> None:
         self.state = TRANSITIONS[self.state, move]
+        self._direct()
+        self._clear()
+
+    def _direct(self) -> None:
+        """Have messages handed straight to the floor above, unless they are of interest here: as signs of life."""
+        is_direct = self.state in OPEN_STATES and self._beat is not Beat.AWAITING
+        self.transport.direct = self._sink if is_direct else None
+
+    def _clear(self) -> None:
+        self._is_clear = (
+            self.state in OPEN_STATES and not self._buffer and self._lag is None and self._overflow_alarm is None
+        )
+
+    def _begin_lag(self, buffered: int) -> None:
+        """Note that the peer has no room, or still none; give it time to take something."""
+        self._lag = Lag(self._after(self._limits.slow_consumer_timeout, self._slow_due), buffered)
+        self._is_clear = False
 
     def _after(self, delay: float, callback: Callable[[], None]) -> Deadline:
         return self._deadlines.at(self._deadlines.now() + delay, callback)
 
-    def _cancel_slow_alarm(self) -> None:
-        if self._slow_alarm is not None:
-            self._slow_alarm.cancel()
-            self._slow_alarm = None
+    def _end_lag(self) -> None:
+        if self._lag is not None:
+            self._lag.alarm.cancel()
+            self._lag = None
+            self._clear()

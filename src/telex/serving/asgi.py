@@ -42,6 +42,9 @@ VIOLATION_CODES = (1002, 1007, 1009)
 """With these a server's codec ends a connection whose peer broke the rules. A connection that just went away is
 "transport close", as in the original."""
 
+TAKEOVER = "telex.stream"
+"""The extension by which `telex.serving.uvicorn.Protocol` offers a connection to be taken out of ASGI."""
+
 PIECE_BYTES = 64 * 1024
 """How much of an answer is handed over at once; servers let the next piece wait until the client has room."""
 
@@ -135,6 +138,9 @@ async def serve_websocket(engine: Engine, scope: Scope, receive: Receive, send: 
         admission.cancel()
         if not isinstance(error, OSError):
             raise
+        return
+    takeover = (scope.get("extensions") or {}).get(TAKEOVER)
+    if takeover is not None and takeover.take(engine, admission, scope):
         return
     channel = WebSocketChannel(receive, send, engine.limits)
     await channel.serve(admission.start(channel))

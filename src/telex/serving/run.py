@@ -16,6 +16,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
+from telex import native
 from telex.serving.asgi import App, Server, servers_in_use
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def banner(server: uvicorn.Server, app: App) -> str:
     if isinstance(app, Server):
         lines.append(f"  Socket.IO   {config.root_path}{app.path.rstrip('/')}/ over {' and '.join(app.transports)}")
     loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
-    lines.append(f"  running on  {platform.python_implementation()} {platform.python_version()}, {loop}, pure Python")
+    implementation = f"{platform.python_implementation()} {platform.python_version()}"
+    lines.append(f"  running on  {implementation}, {loop}, {native.describe()}")
     lines.append("  Ctrl-C stops it")
     return "\n".join(lines) + "\n"

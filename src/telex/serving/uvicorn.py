@@ -8,6 +8,13 @@ its protocol classes (which uvicorn does not document): the class is built for o
 `transport.set_protocol`; it adds and removes itself in `server_state.connections`, keeps its task in
 `server_state.tasks`, and offers `shutdown`. Default headers change every second and are read when needed.
 
+**The take-over.** A `telex.Server` that is asked through this class finds itself offered the connection, under
+`TAKEOVER` in the scope's extensions. When it has accepted in the ordinary way, so that middleware could add its cookies
+and headers, it takes the connection: the descriptor leaves uvicorn's transport for the compiled loop, the ASGI call
+returns, and of the request stays an `_Opening`, which can make it anew. Where the descriptor cannot leave (TLS, or
+no compiled loop), the transport stays and still nothing goes through ASGI any more. Any other application is served by
+a `Connection`, made when it first asks for messages.
+
 Source: the ASGI specification, HTTP & WebSocket 2.5, and its extension `websocket.http.response`.
 """
 
@@ -18,24 +25,41 @@ import enum
 import functools
 import logging
 import secrets
+import weakref
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, unquote
 
+from telex.engineio import Engine, StreamTransport, WebSocketAdmission
+from telex.engineio import Request as EngineRequest
 from telex.errors import ConnectionClosed, HandshakeError
 from telex.limits import Limits
-from telex.streams import AsyncioStream, Deadline, deadlines_of
+from telex.serving.asgi import TAKEOVER, make_request
+from telex.streams import AsyncioStream, Deadline, Stream, deadlines_of, poll_of
 from telex.types import Headers
 from telex.websocket.api import Connection
 from telex.websocket.connection import Role, State
 from telex.websocket.deflate import DeflateOptions
-from telex.websocket.handshake import Request, RequestReader, Response, accept, check_request, refuse, reject
+from telex.websocket.handshake import (
+    Negotiated,
+    Request,
+    RequestReader,
+    Response,
+    accept,
+    check_request,
+    refuse,
+    reject,
+)
 
 __all__ = ["Protocol"]
 
 logger = logging.getLogger("uvicorn.error")  # the one whose lines uvicorn's users read
 
 Event = dict[str, Any]
+
+SERVICE_RESTART = 1012
+"""The close code when the server stops: the client may come back."""
 
 NEVER = 10 * 365 * 86400.0
 """Seconds that stand for no timeout: `Limits` has no such value."""
@@ -46,6 +70,8 @@ N_ADDRESS_PARTS = 2
 
 class Protocol(AsyncioStream):
     """Be uvicorn's protocol for one connection that asks to become a WebSocket."""
+
+    close_code = SERVICE_RESTART
 
     # `config` is uvicorn's `Config` and `server_state` its `ServerState`: classes it does not publish.
     def __init__(
@@ -80,7 +106,9 @@ class _Phase(enum.Enum):
     READING = "the request is not complete"
     ASKING = "the application has not answered"
     REFUSING = "the application is sending a response that is not 101"
+    ACCEPTED = "the 101 is sent, and the application has not said who serves what follows"
     OPEN = "the connection is there; its own state tells the rest"
+    TAKEN = "a session of the application's has taken it over"
     OVER = "refused, or lost before it was answered"
 
 
@@ -108,6 +136,9 @@ class _Conversation:
         self._scope: Event = {}
         self._is_connect_told = False
         self._is_closed_by_app = False
+        self._base: Event = {}  # the scope as it was before anyone changed it
+        self._agreed: tuple[Response, Negotiated]  # from ACCEPTED on
+        self._early: list[bytes] = []  # what came in ACCEPTED
         self._answered: asyncio.Event | None = None  # made when the application waits for it
         self._connection: Connection | None = None
         self._request: Request  # from ASKING on
@@ -117,7 +148,10 @@ class _Conversation:
     # The stream's sink
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is _Phase.OVER:
+        if self._phase is _Phase.ACCEPTED:
+            self._early.append(data)
+            self._stream.pause_reading()
+        if self._phase not in (_Phase.READING, _Phase.ASKING, _Phase.REFUSING):
             return
         try:
             request = self._reader.feed(data)
@@ -141,8 +175,10 @@ class _Conversation:
     # What the Protocol calls
 
     def shutdown(self) -> None:
-        if self._connection is not None:
-            self._connection.close(1012)
+        if self._phase is _Phase.TAKEN:
+            adopted_by(self._server_state).shutdown()
+        elif self._phase in (_Phase.ACCEPTED, _Phase.OPEN):
+            self._connect().close(self._stream.close_code)
         elif self._phase is not _Phase.OVER:
             self._refuse(reject(503, "The server is restarting."))
 
@@ -151,26 +187,11 @@ class _Conversation:
     def _ask(self, request: Request) -> None:
         """Start the application on a sound request."""
         stream, config = self._stream, self._config
-        raw_path, _, query = request.target.partition("?")
-        subprotocols = request.headers.get("Sec-WebSocket-Protocol") or ""
         self._request = request
         self._phase = _Phase.ASKING
-        self._scope = {
-            "type": "websocket",
-            "asgi": {"version": config.asgi_version, "spec_version": "2.5"},
-            "http_version": "1.1",
-            "scheme": "wss" if stream.get_extra_info("sslcontext") else "ws",
-            "server": _address(stream.get_extra_info("sockname")),
-            "client": _address(stream.get_extra_info("peername")),
-            "root_path": config.root_path,
-            "path": config.root_path + unquote(raw_path),
-            "raw_path": (config.root_path + raw_path).encode("ascii"),
-            "query_string": query.encode("ascii"),
-            "headers": [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in request.headers],
-            "subprotocols": [name for part in subprotocols.split(",") if (name := part.strip(" \t"))],
-            "state": self._app_state.copy(),
-            "extensions": {"websocket.http.response": {}},
-        }
+        self._scope = make_scope(request, stream, config, self._app_state.copy())
+        self._scope["extensions"][TAKEOVER] = self
+        self._base = dict(self._scope)
         task = self._loop.create_task(self._run())
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
@@ -198,8 +219,8 @@ class _Conversation:
             elif result is not None:
                 logger.error("ASGI callable should return None, but returned '%s'.", result)
         finally:
-            if self._connection is not None:
-                self._connection.close(code)
+            if self._phase in (_Phase.ACCEPTED, _Phase.OPEN):
+                self._connect().close(code)
             elif self._phase in (_Phase.ASKING, _Phase.REFUSING):
                 self._refuse(reject(500, "Internal Server Error"))
 
@@ -215,11 +236,10 @@ class _Conversation:
             if self._answered is None:
                 self._answered = asyncio.Event()
             await self._answered.wait()
-        connection = self._connection
-        if connection is None:
+        if self._phase is _Phase.OVER:
             return {"type": "websocket.disconnect", "code": 1006, "reason": ""}
         try:
-            message = await connection.recv()
+            message = await self._connect().recv()
         except ConnectionClosed as error:
             return {"type": "websocket.disconnect", "code": error.code, "reason": error.reason}
         return {"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message}
@@ -231,7 +251,7 @@ class _Conversation:
             raise RuntimeError(f"Unexpected ASGI message '{kind}', after the connection was closed or refused.")
         if self._phase is _Phase.OVER:
             raise ConnectionClosed(1006, "the peer has gone")
-        connection = self._connection
+        connection = self._connect() if self._phase in (_Phase.ACCEPTED, _Phase.OPEN) else None
         if connection is not None and kind == "websocket.send":
             text, data = event.get("text"), event.get("bytes")
             if text is None and data is None:
@@ -265,24 +285,57 @@ class _Conversation:
         if wanted is not None and negotiated.subprotocol is None:
             logger.warning("The subprotocol %r was accepted but not offered, so the peer is not told.", wanted)
         self._log("[accepted]")
-        limits = self._limits
-        connection = Connection(
-            Role.SERVER,
-            self._stream,
-            listener=None,
-            request=request,
-            response=response,
-            subprotocol=negotiated.subprotocol,
-            deflate=negotiated.deflate,
-            limits=limits,
-            keepalive=limits.ping_interval < NEVER,
-            token=secrets.token_bytes,
-        )
-        self._connection = connection
+        self._agreed = response, negotiated
         self._stream.write(head)
-        self._stream.sink = connection
-        self._enter(_Phase.OPEN)
-        connection.open(self._reader.leftover)
+        self._enter(_Phase.ACCEPTED)
+        if self._reader.leftover:
+            self._early.append(self._reader.leftover)
+
+    def _connect(self) -> Connection:
+        """Return the connection, made when it is first needed: what is taken over never has one."""
+        if self._connection is None:
+            limits = self._limits
+            response, negotiated = self._agreed
+            self._connection = connection = Connection(
+                Role.SERVER,
+                self._stream,
+                listener=None,
+                request=self._request,
+                response=response,
+                subprotocol=negotiated.subprotocol,
+                deflate=negotiated.deflate,
+                limits=limits,
+                keepalive=limits.ping_interval < NEVER,
+                token=secrets.token_bytes,
+            )
+            self._stream.sink = connection
+            self._enter(_Phase.OPEN)
+            connection.open(b"".join(self._early))
+            self._stream.resume_reading()
+        return self._connection
+
+    def take(self, engine: Engine, admission: WebSocketAdmission, scope: Mapping[str, Any]) -> bool:
+        """Let a session have the connection, once it is accepted; False where it must go through ASGI after all."""
+        if self._phase is not _Phase.ACCEPTED:
+            return False
+        adopted = adopted_by(self._server_state)
+        stream: Stream = self._stream
+        poll = poll_of(self._loop)
+        descriptor = None if poll is None else self._stream.detach()
+        if poll is not None and descriptor is not None:
+            stream = poll.adopt(descriptor, self, high_mark=engine.limits.send_buffer_high)
+        transport = StreamTransport(stream, limits=engine.limits, deflate=self._agreed[1].deflate, owner=adopted)
+        stream.sink = transport  # type: ignore[attr-defined]  # of every driver, and none of the interface's affair
+        self._phase = _Phase.TAKEN
+        adopted.add(engine)
+        extras = {key: value for key, value in scope.items() if self._base.get(key) is not value or key == "state"}
+        if not extras["state"]:
+            del extras["state"]
+        opening = _Opening(self._request.pack(), stream, self._config, extras or None)
+        admission.start_on(transport, opening)
+        transport.open(b"".join(self._early))
+        self._stream.resume_reading()
+        return True
 
     def _reject(self, _: Event) -> None:
         self._is_closed_by_app = True
@@ -336,6 +389,62 @@ class _Conversation:
         logger.info('%s - "WebSocket %s" %s', client, path, outcome)
 
 
+class _Opening:
+    """Be the request that opened a taken connection, in few bytes; see `engineio.Opening`.
+
+    `extras` is what middleware put into the scope.
+    """
+
+    __slots__ = ("_config", "_extras", "_packed", "_stream")
+
+    def __init__(self, packed: bytes, stream: Stream, config: Any, extras: dict[str, Any] | None) -> None:
+        self._packed = packed
+        self._stream = stream
+        self._config = config
+        self._extras = extras
+
+    def unpack(self) -> EngineRequest:
+        scope = make_scope(Request.unpack(self._packed), self._stream, self._config, {})
+        return make_request(scope | (self._extras or {}))
+
+
+class _Adopted:
+    """Stand for all connections of one server that were taken over, in uvicorn's set of connections."""
+
+    def __init__(self, server_state: Any) -> None:
+        self._server_state = server_state
+        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+        self._n_open = 0
+
+    def add(self, engine: Engine) -> None:
+        self._n_open += 1
+        self._engines.add(engine)
+        self._server_state.connections.add(self)
+
+    def connection_ended(self) -> None:
+        self._n_open -= 1
+        if not self._n_open:
+            self._server_state.connections.discard(self)
+
+    def shutdown(self) -> None:
+        """Close their sessions, for the server stops. Idempotent."""
+        for engine in list(self._engines):
+            task = asyncio.get_running_loop().create_task(engine.close())
+            self._server_state.tasks.add(task)
+            task.add_done_callback(self._server_state.tasks.discard)
+
+
+_adopted: weakref.WeakKeyDictionary[Any, _Adopted] = weakref.WeakKeyDictionary()
+
+
+def adopted_by(server_state: Any) -> _Adopted:
+    """Return what stands for a server's connections that were taken over."""
+    found = _adopted.get(server_state)
+    if found is None:
+        found = _adopted[server_state] = _Adopted(weakref.proxy(server_state))
+    return found
+
+
 _ANSWERS = {
     (_Phase.ASKING, "websocket.accept"): _Conversation._accept,
     (_Phase.ASKING, "websocket.close"): _Conversation._reject,
@@ -356,6 +465,28 @@ def _limits(max_size: int, max_queue: int, ping_interval: float | None, ping_tim
         ping_interval=NEVER if ping_interval is None else ping_interval,
         ping_timeout=NEVER if ping_timeout is None else ping_timeout,
     )
+
+
+def make_scope(request: Request, stream: Stream, config: Any, state: dict[str, Any]) -> Event:
+    """Return the ASGI scope of a request."""
+    raw_path, _, query = request.target.partition("?")
+    subprotocols = request.headers.get("Sec-WebSocket-Protocol") or ""
+    return {
+        "type": "websocket",
+        "asgi": {"version": config.asgi_version, "spec_version": "2.5"},
+        "http_version": "1.1",
+        "scheme": "wss" if stream.get_extra_info("sslcontext") else "ws",
+        "server": _address(stream.get_extra_info("sockname")),
+        "client": _address(stream.get_extra_info("peername")),
+        "root_path": config.root_path,
+        "path": config.root_path + unquote(raw_path),
+        "raw_path": (config.root_path + raw_path).encode("ascii"),
+        "query_string": query.encode("ascii"),
+        "headers": [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in request.headers],
+        "subprotocols": [name for part in subprotocols.split(",") if (name := part.strip(" \t"))],
+        "state": state,
+        "extensions": {"websocket.http.response": {}},
+    }
 
 
 def _address(address: Any) -> tuple[str, int | None] | None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from telex.engineio import CloseReason, Request, Session, is_cross_origin, message
+from telex.engineio import CloseReason, Opening, Session, is_cross_origin, message
 from telex.errors import ConnectRefused, SocketPacketError
 from telex.limits import Limits, Quota
 from telex.socketio.handlers import is_being_cancelled, start
@@ -53,7 +53,7 @@ class Connection:
         "_full",
         "_limits",
         "_message_bytes",
-        "_request",
+        "_opening",
         "_room",
         "_server",
         "_sockets",
@@ -61,11 +61,11 @@ class Connection:
         "session",
     )
 
-    def __init__(self, server: Server, session: Session, request: Request, limits: Limits) -> None:
+    def __init__(self, server: Server, session: Session, opening: Opening, limits: Limits) -> None:
         self.loop = asyncio.get_running_loop()
         self.session = session
         self._server = server
-        self._request = request
+        self._opening = opening
         self._limits = limits
         self._decoder = Decoder(limits)
         self._message_bytes = 0
@@ -95,7 +95,7 @@ class Connection:
                 self._find(self._decoder.namespace)  # nothing is kept for a namespace that is not joined
                 self._set_alarm(self._limits.attachment_timeout)
         except SocketPacketError as error:
-            logger.info("closed the connection of %s: %s", self._request.remote_address, error)
+            logger.info("closed the connection of %s: %s", self._opening.unpack().remote_address, error)
             self.close(DisconnectReason.FORCED_CLOSE)
 
     def session_closed(self, reason: CloseReason) -> None:
@@ -232,7 +232,7 @@ class Connection:
         self.send(packet)
 
     def _handshake(self, auth: dict[str, Any]) -> Handshake:
-        request = self._request
+        request = self._opening.unpack()
         return Handshake(
             headers=request.headers,
             query=request.query,
@@ -265,7 +265,7 @@ class Connection:
 
     def _overdue(self) -> None:
         what = "attachments" if self._decoder.is_waiting else "a CONNECT packet"
-        logger.info("closed the connection of %s: %s did not come in time", self._request.remote_address, what)
+        logger.info("closed the connection of %s: %s did not come in time", self._opening.unpack().remote_address, what)
         self.close(DisconnectReason.FORCED_CLOSE)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, overload
 
-from telex.engineio import AllowRequest, Cookie, Cors, Engine, Request, Session
+from telex.engineio import AllowRequest, Cookie, Cors, Engine, Opening, Session
 from telex.limits import Limits, default_max_connections
 from telex.socketio.broadcast import Broadcaster, BroadcastOperator
 from telex.socketio.connection import Connection
@@ -187,7 +187,7 @@ class Server(Broadcaster):
         if workers:
             await asyncio.wait(workers, timeout=max(end - loop.time(), 0))
 
-    def _open_session(self, session: Session, request: Request) -> Connection:
+    def _open_session(self, session: Session, request: Opening) -> Connection:
         return Connection(self, session, request, self.limits)
 
 

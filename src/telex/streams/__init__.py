@@ -2,7 +2,7 @@
 
 from telex.streams.asyncio import AsyncioStream
 from telex.streams.base import Stream, StreamSink
-from telex.streams.deadlines import Deadline, Deadlines, deadlines_of
+from telex.streams.deadlines import Deadline, Deadlines, Rota, deadlines_of
 from telex.streams.drivers import Listening, Poll, poll_of, take_descriptor
 from telex.streams.fairness import BYTES_PER_TURN, FRAMES_PER_TURN, Turn, turn_of
 
@@ -14,6 +14,7 @@ __all__ = [
     "Deadlines",
     "Listening",
     "Poll",
+    "Rota",
     "Stream",
     "StreamSink",
     "Turn",

@@ -264,7 +264,6 @@ cdef class Poll:
             self.watch(EPOLL_CTL_ADD, fd, events)
         Py_INCREF(owner)
         self._by_fd[fd] = <PyObject *>owner
-        self._n_streams += 1
         return 0
 
     cdef int watch(self, int op, int fd, uint32_t events) except -1:
@@ -279,7 +278,6 @@ cdef class Poll:
         """Forget who had a descriptor."""
         cdef PyObject *owner = self._by_fd[fd]
         self._by_fd[fd] = NULL
-        self._n_streams -= 1
         Py_DECREF(<object>owner)
         return 0
 
@@ -457,6 +455,9 @@ cdef class EpollStream(_Descriptor):
     cdef bint _is_shut  # our end is sent
     cdef bint _has_peer_ended
 
+    def __init__(self):
+        raise TypeError("a stream is made by Poll.adopt")
+
     def __dealloc__(self):
         Py_XDECREF(self._receiver)
 
@@ -466,7 +467,8 @@ cdef class EpollStream(_Descriptor):
     # What the poll calls
 
     cdef int on_ready(self, uint32_t events) except -1:
-        if events & EPOLLIN or (events & (EPOLLERR | EPOLLHUP) and self._events & EPOLLIN):
+        # Who was served before in this batch may have paused or ended this stream.
+        if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and self._events & EPOLLIN:
             self._read()
         if events & (EPOLLOUT | EPOLLERR | EPOLLHUP) and self._is_blocked and self._state <= LINGERING:
             self._is_blocked = False
@@ -489,7 +491,8 @@ cdef class EpollStream(_Descriptor):
         self._is_handling = True
         try:
             if self._receiver is not NULL:
-                used = self._receive(self._receiver, poll._input, size)
+                receiver = <object>self._receiver  # it may be replaced meanwhile
+                used = self._receive(<PyObject *>receiver, poll._input, size)
             if used < size and self._state == OPEN:
                 self.sink.data_received(PyBytes_FromStringAndSize(<char *>poll._input + used, size - used))
         except (Exception, asyncio.CancelledError) as error:
@@ -542,7 +545,7 @@ cdef class EpollStream(_Descriptor):
             self._watch()
         if self._state == LINGERING and self._cork is None:
             self._shut()
-        if self._is_over and self._buffered_bytes <= self._high_mark // 2 and self._state == OPEN:
+        if self._is_over and self._buffered_bytes <= self._high_mark // 2 and self._state <= LINGERING:
             self._is_over = False
             try:
                 self.sink.writing_resumed()
@@ -658,6 +661,7 @@ cdef class EpollStream(_Descriptor):
         _shared_sockets_forget(self)
         c_close(self._fd)
         self._poll.take_out(self._fd)
+        self._poll._n_streams -= 1
         try:
             self.sink.connection_lost(error)
         except (Exception, asyncio.CancelledError) as failure:
@@ -696,7 +700,10 @@ cdef class EpollStream(_Descriptor):
 
     cpdef int write(self, bytes data) except -1:
         """Cork bytes for this batch or turn."""
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        cdef Py_ssize_t size
+        if data is None:
+            raise TypeError("a stream takes bytes, not None")
+        size = PyBytes_GET_SIZE(data)
         if self._state != OPEN or size == 0:
             return 0
         if self._cork is None:
@@ -822,6 +829,7 @@ cdef EpollStream _adopt(Poll poll, int fd, sink, Py_ssize_t high_mark, sockaddr 
     stream._high_mark = high_mark
     stream._is_reading = True
     poll.put(fd, stream, EPOLLIN)
+    poll._n_streams += 1
     stream._events = EPOLLIN
     return stream
 

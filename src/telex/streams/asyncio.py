@@ -21,6 +21,7 @@ import sys
 from typing import Any, cast
 
 from telex.streams.base import StreamSink
+from telex.streams.drivers import take_descriptor
 from telex.streams.fairness import turn_of
 
 __all__ = ["AsyncioStream"]
@@ -265,6 +266,21 @@ class AsyncioStream(asyncio.Protocol):
         self._corked_bytes = 0
         if self._transport is not None:
             self._transport.abort()
+
+    def detach(self) -> int | None:
+        """Send what is corked and give the connection away: return its descriptor, which is the caller's from now on.
+
+        The stream is lost by that, and its sink soon told so. None, and nothing happens, where that cannot be: over
+        TLS, and while the transport holds output.
+        """
+        transport = self._transport
+        if transport is None or self._state is not _State.OPEN:
+            return None
+        self._flush()
+        descriptor = take_descriptor(transport)
+        if descriptor is not None:
+            self._state = _State.CLOSING
+        return descriptor
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what the transport knows."""

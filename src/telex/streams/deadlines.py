@@ -6,6 +6,10 @@ Why not a timer per connection: deadlines of connections move all the time (ever
 fire. Moving one to later costs O(1) here: the heap keeps the old entry, and only when that comes up is the deadline
 pushed again to where it now belongs. A cancelled deadline stays as an entry without its callback until it comes up,
 or until such entries are the majority and the heap is swept, so each costs O(log n) in all.
+
+Heartbeats, of which every connection has one, all lie the same interval ahead when they are set. So they are in order
+as they come, and a `Rota` keeps them in a queue: an entry of a dictionary each, with no deadline and no callback of its
+own, put in, moved and taken out in O(1). Only the first of them is a `Deadline`.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["Clock", "Deadline", "Deadlines", "deadlines_of"]
+__all__ = ["Clock", "Deadline", "Deadlines", "Member", "Rota", "deadlines_of"]
 
 MAX_PER_TURN = 256
 """Callbacks run in a row; with a heartbeat due for each of thousands of connections the loop must breathe."""
@@ -82,6 +86,7 @@ class Deadlines:
         self._timer_when = 0.0
         self._is_running = False
         self._has_yielded = False  # to the loop, since a late timer
+        self._rotas: dict[float, Rota] = {}
 
     def __len__(self) -> int:
         """Return how many deadlines are pending."""
@@ -96,6 +101,13 @@ class Deadlines:
         deadline = Deadline(self, when, callback)
         self._push(deadline)
         return deadline
+
+    def rota(self, delay: float) -> Rota:
+        """Return the one rota of this delay."""
+        rota = self._rotas.get(delay)
+        if rota is None:
+            rota = self._rotas[delay] = Rota(self, delay)
+        return rota
 
     def _push(self, deadline: Deadline) -> None:
         if deadline._entry:
@@ -163,6 +175,62 @@ class Deadlines:
             deadline._callback = None
             n_left -= 1
             callback()
+
+
+class Member(Protocol):
+    """Be called back by a `Rota`."""
+
+    def beat(self) -> None:
+        """Do what is due."""
+
+
+class Rota:
+    """Call members back, each `delay` seconds after it was put in, and once. Made by `Deadlines.rota`."""
+
+    __slots__ = ("_deadline", "_deadlines", "_delay", "_whens")
+
+    def __init__(self, deadlines: Deadlines, delay: float) -> None:
+        self._deadlines = deadlines
+        self._delay = delay
+        self._whens: dict[Member, float] = {}  # in the order of the times, which is that of putting in
+        self._deadline: Deadline | None = None  # the first member's, or one before it
+
+    def __len__(self) -> int:
+        """Return how many members there are."""
+        return len(self._whens)
+
+    def when(self, member: Member) -> float | None:
+        """Return when a member is due; None if it is not in."""
+        return self._whens.get(member)
+
+    def put(self, member: Member) -> None:
+        """Call a member back after the delay. One that is in already is moved. O(1)."""
+        whens = self._whens
+        whens.pop(member, None)
+        whens[member] = when = self._deadlines.now() + self._delay
+        if self._deadline is None:
+            self._deadline = self._deadlines.at(when, self._run)
+
+    def discard(self, member: Member) -> None:
+        """Do not call a member back. Idempotent. O(1)."""
+        if self._whens.pop(member, None) is not None and not self._whens and self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _run(self) -> None:
+        self._deadline = None
+        now, n_left = self._deadlines.now(), MAX_PER_TURN
+        try:
+            while n_left and self._whens:
+                member = next(iter(self._whens))
+                if self._whens[member] > now:
+                    break
+                del self._whens[member]
+                n_left -= 1
+                member.beat()
+        finally:
+            if self._whens and self._deadline is None:
+                self._deadline = self._deadlines.at(next(iter(self._whens.values())), self._run)
 
 
 class _LoopClock:

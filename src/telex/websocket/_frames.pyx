@@ -165,8 +165,9 @@ cdef class FrameReader:
     def __init__(self, *, bint expect_masked, bint allow_rsv1, max_message_size, max_fragments):
         self._expected_mask = MASKED if expect_masked else 0
         self._allow_rsv1 = allow_rsv1
-        self._max_message_size = max_message_size
-        self._max_fragments = max_fragments
+        # What no peer can reach is as good as any larger bound; the budget of a compressed message must fit too.
+        self._max_message_size = min(max_message_size, 1 << 62)
+        self._max_fragments = min(max_fragments, 0xFFFFFFFF)
         self._offset = -1
 
     @property
@@ -309,14 +310,16 @@ cdef class FrameReader:
                 pos += used
                 n_left -= 1
                 try:
-                    if self._listener is None:
-                        args[0] = <PyObject *>self._events
+                    # Held here, for the program may attach something else meanwhile.
+                    events, listener, ws = self._events, self._listener, self._ws
+                    if listener is None:
+                        args[0] = <PyObject *>events
                         args[1] = <PyObject *>message
                         _vectorcall_method(<PyObject *>_message_received, args, 2, NULL)
                     else:
                         self.n_delivered += 1
-                        args[0] = <PyObject *>self._listener
-                        args[1] = <PyObject *>self._ws
+                        args[0] = <PyObject *>listener
+                        args[1] = <PyObject *>ws
                         args[2] = <PyObject *>message
                         _vectorcall_method(<PyObject *>_on_message, args, 3, NULL)
                 except (Exception, CancelledError):  # a plain call is no task, so nobody cancelled it

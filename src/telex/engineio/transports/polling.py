@@ -30,7 +30,7 @@ from typing import Protocol
 from telex.engineio import payloads
 from telex.engineio.handshake import Refusal, RefusalKind, Request, Response
 from telex.engineio.packets import CLOSE, NOOP, Packet
-from telex.engineio.session import CloseReason, Session
+from telex.engineio.session import CloseReason, Session, SessionSink
 from telex.errors import EnginePacketError
 from telex.limits import Limits
 
@@ -78,6 +78,7 @@ class PollingTransport:
         self._reading.set()
         self._owes_close = False
         self._is_ended = False
+        self.direct: SessionSink | None = None  # of no use here: a payload is taken packet by packet
 
     # What the session does.
 
@@ -89,6 +90,13 @@ class PollingTransport:
     @property
     def buffered_bytes(self) -> int:
         """Bytes of the last answer that have not left."""
+        return self._unsent_bytes
+
+    def offer(self, packets: Sequence[Packet]) -> int | None:
+        """Answer the parked GET, if there is one (see `Transport`)."""
+        if self._poll is None:
+            return None
+        self.send(packets)
         return self._unsent_bytes
 
     def send(self, packets: Sequence[Packet]) -> None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from telex.engineio.packets import Packet, decode
-from telex.engineio.session import CloseReason, Session
+from telex.engineio.packets import Packet, PacketType, decode
+from telex.engineio.session import CloseReason, Session, SessionSink
 from telex.errors import EnginePacketError
 from telex.limits import Limits
 from telex.types import Data, size_of
 
 __all__ = ["Channel", "WebSocketTransport"]
+
+MESSAGE = str(int(PacketType.MESSAGE))
 
 NORMAL_CLOSURE = 1000
 PROTOCOL_ERROR = 1002
@@ -55,7 +57,7 @@ class Channel(Protocol):
 class WebSocketTransport:
     """Carry packets over a channel; whoever drives the channel calls the methods named after what it hears."""
 
-    __slots__ = ("_channel", "_is_closed", "_limits", "session")
+    __slots__ = ("_channel", "_is_closed", "_limits", "direct", "session")
 
     name = "websocket"
     session: Session  # set by the engine before the first message
@@ -64,6 +66,7 @@ class WebSocketTransport:
         self._channel = channel
         self._limits = limits
         self._is_closed = False
+        self.direct: SessionSink | None = None
 
     # What the channel tells.
 
@@ -74,6 +77,17 @@ class WebSocketTransport:
         if size_of(message) > self._limits.max_payload:
             self._end(MESSAGE_TOO_BIG, CloseReason.TRANSPORT_ERROR)
             return
+        self._receive(message)
+
+    def _receive(self, message: Data) -> None:
+        direct = self.direct
+        if direct is not None:
+            if isinstance(message, bytes):
+                direct.message_received(message)
+                return
+            if message and message[0] == MESSAGE:
+                direct.message_received(message[1:])
+                return
         try:
             kind, data = decode(message)
             self.session.receive(self, kind, data)
@@ -103,6 +117,13 @@ class WebSocketTransport:
         """Bytes handed over that have not left."""
         return self._channel.buffered_bytes
 
+    def offer(self, packets: Sequence[Packet]) -> int | None:
+        """Send packets if there is room (see `Transport`)."""
+        if not self.is_writable:
+            return None
+        self.send(packets)
+        return self.buffered_bytes
+
     def send(self, packets: Sequence[Packet]) -> None:
         """Send each packet as one message."""
         for packet in packets:
@@ -114,7 +135,7 @@ class WebSocketTransport:
     def close(self) -> None:
         """Send what waits, then the Close frame; `channel_closed` follows."""
         if not self._is_closed:
-            self._channel.close(NORMAL_CLOSURE)
+            self._close(NORMAL_CLOSURE)
 
     def discard(self) -> None:
         """End at once."""
@@ -130,7 +151,10 @@ class WebSocketTransport:
         """Take from the peer again."""
         self._channel.resume_reading()
 
+    def _close(self, code: int) -> None:
+        self._channel.close(code)
+
     def _end(self, code: int, reason: CloseReason) -> None:
         self._is_closed = True
-        self._channel.close(code)
+        self._close(code)
         self.session.fail(self, reason)
