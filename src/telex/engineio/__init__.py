@@ -5,12 +5,13 @@ Source: Engine.IO protocol v4.
 
 from telex.engineio.cors import Cors, is_cross_origin
 from telex.engineio.handshake import Cookie, Opening, Request, Response
-from telex.engineio.packets import Packet, message
+from telex.engineio.packets import MESSAGE_TEXT, Packet, message
 from telex.engineio.server import AllowRequest, Engine, WebSocketAdmission
 from telex.engineio.session import CloseReason, Session, SessionSink
 from telex.engineio.transports import Body, Channel, PeerGone, StreamTransport, WebSocketTransport
 
 __all__ = [
+    "MESSAGE_TEXT",
     "AllowRequest",
     "Body",
     "Channel",

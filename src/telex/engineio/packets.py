@@ -23,6 +23,7 @@ from telex.websocket.frames import Opcode
 
 __all__ = [
     "CLOSE",
+    "MESSAGE_TEXT",
     "NOOP",
     "PING",
     "PROBE_ANSWER",
@@ -46,6 +47,9 @@ class PacketType(IntEnum):
     NOOP = 6
 
 
+MESSAGE_TEXT = str(int(PacketType.MESSAGE))
+"""What a message of text begins with, for those who write many."""
+
 TYPES = {str(int(kind)): kind for kind in PacketType}
 
 
@@ -59,7 +63,7 @@ class Packet(msgspec.Struct, gc=False, eq=False):
     wire: Data
     compress: bool = True
     _base64: str | None = None  # once a polling client has asked for it
-    _frame: bytes | None = None  # once it was to go to many
+    frame: bytes | None = None  # that of a server which does not compress, once it was to go to many
 
     @property
     def n_bytes(self) -> int:
@@ -74,19 +78,14 @@ class Packet(msgspec.Struct, gc=False, eq=False):
             self._base64 = "b" + binascii.b2a_base64(self.wire, newline=False).decode("ascii")
         return self._base64
 
-    @property
-    def frame(self) -> bytes | None:
-        """The frame of a server that does not compress, if it was encoded for many."""
-        return self._frame
-
     def encode_for_many(self) -> None:
         """Encode the frame now, for it will be sent more than once."""
-        if self._frame is None:
+        if self.frame is None:
             wire = self.wire
             if isinstance(wire, str):
-                self._frame = encode_frame(Opcode.TEXT, wire.encode())
+                self.frame = encode_frame(Opcode.TEXT, wire.encode())
             else:
-                self._frame = encode_frame(Opcode.BINARY, wire)
+                self.frame = encode_frame(Opcode.BINARY, wire)
 
     def __repr__(self) -> str:
         return f"Packet({self.wire!r})"
@@ -107,7 +106,7 @@ def message(data: Data, compress: bool = True) -> Packet:
     """
     if isinstance(data, str) and not data.isascii():
         data.encode()  # what cannot be sent is found out now, and not when some client polls
-    return Packet("4" + data if isinstance(data, str) else data, compress)
+    return Packet(MESSAGE_TEXT + data if isinstance(data, str) else data, compress)
 
 
 def decode(wire: Data) -> tuple[PacketType, Data]:

@@ -193,6 +193,7 @@ class Lag:
 class Session:
     """Drive one session.
 
+    `is_clear` tells that it is open, that nothing waits and that the peer keeps up.
     Args: `finished` is called when nothing is left to do for the session, which is after `session_closed`.
     """
 
@@ -204,7 +205,6 @@ class Session:
         "_control",
         "_deadlines",
         "_finished",
-        "_is_clear",
         "_is_paused",
         "_lag",
         "_limits",
@@ -212,6 +212,7 @@ class Session:
         "_overflow_alarm",
         "_probe",
         "_sink",
+        "is_clear",
         "sid",
         "state",
         "transport",
@@ -235,7 +236,7 @@ class Session:
         self._finished = finished
         self._buffer: list[Packet] | None = None  # what waits
         self._buffer_bytes = 0
-        self._is_clear = True  # open, nothing waits and the peer keeps up: a packet goes straight to the transport
+        self.is_clear = True  # so a packet goes straight to the transport
         self._probe: Probe | None = None
         self._close_alarm: Deadline | None = None
         self._is_paused = False
@@ -286,7 +287,7 @@ class Session:
         sent a message of any size: that is the program's own choice.
         From then on, and after the end, packets are dropped.
         """
-        if self._is_clear:
+        if self.is_clear:
             buffered = self.transport.offer(packets)
             if buffered is not None:
                 if buffered > self._limits.send_buffer_high:
@@ -297,7 +298,7 @@ class Session:
         n_bytes = sum(packet.n_bytes for packet in packets)
         if not self.has_room and self.buffered_bytes + n_bytes > self._limits.send_buffer_max:
             self._overflow_alarm = self._after(0, lambda: self._abandon(CloseReason.SLOW_CONSUMER))
-            self._is_clear = False
+            self.is_clear = False
         else:
             self._push(packets, n_bytes)
 
@@ -527,14 +528,14 @@ class Session:
         self.transport.direct = self._sink if is_direct else None
 
     def _clear(self) -> None:
-        self._is_clear = (
+        self.is_clear = (
             self.state in OPEN_STATES and not self._buffer and self._lag is None and self._overflow_alarm is None
         )
 
     def _begin_lag(self, buffered: int) -> None:
         """Note that the peer has no room, or still none; give it time to take something."""
         self._lag = Lag(self._after(self._limits.slow_consumer_timeout, self._slow_due), buffered)
-        self._is_clear = False
+        self.is_clear = False
 
     def _after(self, delay: float, callback: Callable[[], None]) -> Deadline:
         return self._deadlines.at(self._deadlines.now() + delay, callback)

@@ -67,6 +67,21 @@ class Sent:
             yield from self._socket.wait_room().__await__()
 
 
+class _SentAndGone(Sent):
+    """Be what there is nothing to wait for."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return NOTHING_TO_WAIT_FOR
+
+
+NOTHING_TO_WAIT_FOR: Any = iter(())  # exhausted, for whoever steps it
+
+SENT = _SentAndGone()
+"""What an `emit` to one client returns that keeps up."""
+
+
 class Broadcaster(ABC):
     """Offer what a server, a namespace and an operator can all say to many."""
 
@@ -179,8 +194,12 @@ class BroadcastOperator(Broadcaster):
         self._namespace.check_thread()
         packets = self._namespace.encode_event(event, args, compress=self._flags.compress)
         sockets = self._namespace.select(self._rooms, self._excluded)
+        if len(sockets) > 1:
+            for packet in packets:
+                packet.encode_for_many()
+        volatile = self._flags.volatile
         for socket in sockets:
-            socket.send_packets(packets, volatile=self._flags.volatile)
+            socket.send_packets(packets, volatile=volatile)
         return Sent()
 
     async def _call(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:

@@ -13,17 +13,19 @@ import asyncio
 import inspect
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from telex.engineio import CloseReason, Opening, Session, is_cross_origin, message
 from telex.errors import ConnectRefused, SocketPacketError
 from telex.limits import Limits, Quota
-from telex.socketio.handlers import is_being_cancelled, start
+from telex.socketio.handlers import is_being_cancelled
 from telex.socketio.packets import Packet, PacketType, event_name
-from telex.socketio.parsers import Decoder, encode
+from telex.socketio.parsers import SMALL_JSON, Decoder, encode, parse_event
 from telex.socketio.reasons import DisconnectReason
+from telex.socketio.runners import start
 from telex.socketio.socket import Handshake, Socket
 from telex.streams.deadlines import Deadline, deadlines_of
 from telex.types import Data, size_of
@@ -36,6 +38,14 @@ __all__ = ["Connection"]
 logger = logging.getLogger("telex.socketio")
 
 SID_BYTES = 15
+
+EVENT = str(int(PacketType.EVENT))
+
+NO_AUTH: Mapping[str, Any] = MappingProxyType({})
+"""What most clients send as auth."""
+
+UNUSED = Quota(1, 1)
+"""Stands for the quota of a client that has sent one CONNECT packet."""
 
 INTERNAL_ERROR = "Internal server error"
 """What a client hears of a middleware that failed: nothing of why."""
@@ -51,27 +61,33 @@ class Connection:
         "_dismissed",
         "_events",
         "_full",
+        "_is_direct",
         "_limits",
         "_message_bytes",
         "_opening",
+        "_others",
         "_room",
+        "_root",
         "_server",
-        "_sockets",
         "loop",
         "session",
     )
 
+    # An idle client is to be small: what only some need comes into being with its first use.
     def __init__(self, server: Server, session: Session, opening: Opening, limits: Limits) -> None:
         self.loop = asyncio.get_running_loop()
         self.session = session
         self._server = server
         self._opening = opening
         self._limits = limits
-        self._decoder = Decoder(limits)
+        self._decoder: Decoder | None = None  # while attachments are awaited
         self._message_bytes = 0
-        self._sockets: dict[str, Socket] = {}  # by namespace, those still in the hands of middlewares too
+        # Sockets, those still in the hands of middlewares too: most clients have the one of the namespace "/".
+        self._root: Socket | None = None
+        self._others: dict[str, Socket] | None = None
+        self._is_direct = limits.max_events_per_second is None and limits.max_json_nodes >= SMALL_JSON
         self._dismissed: frozenset[str] = frozenset()  # namespaces that the server made the client leave
-        self._connects = Quota(limits.max_connects_per_minute / 60, limits.max_connects_per_minute)
+        self._connects: Quota | None = None  # from the second CONNECT packet on
         rate = limits.max_events_per_second
         self._events = None if rate is None else Quota(rate, max(rate, 1))
         self._full: frozenset[Socket] = frozenset()  # those whose handlers lag
@@ -83,16 +99,27 @@ class Connection:
 
     def message_received(self, data: Data) -> None:
         """Take one message of the client."""
+        if self._is_direct and self._decoder is None and type(data) is str and data[:1] == EVENT:
+            plain = parse_event(data, self._limits)  # the usual case
+            if plain is not None:
+                namespace, event, args, ack_id = plain
+                socket = self._root if namespace == "/" else self._socket(namespace)
+                if socket is not None and socket.connected:
+                    socket.receive_event(event, args, ack_id, len(data) if data.isascii() else size_of(data))
+                    return
         self._message_bytes += size_of(data)
+        decoder = self._decoder or Decoder(self._limits)
         try:
-            packet = self._decoder.add(data)
+            packet = decoder.add(data)
             if packet is not None:
                 n_bytes, self._message_bytes = self._message_bytes, 0
+                self._decoder = None
                 if isinstance(data, bytes):
                     self._cancel_alarm()  # of the attachments, which are complete
                 self._receive(packet, n_bytes)
             elif isinstance(data, str):
-                self._find(self._decoder.namespace)  # nothing is kept for a namespace that is not joined
+                self._decoder = decoder
+                self._find(decoder.namespace)  # nothing is kept for a namespace that is not joined
                 self._set_alarm(self._limits.attachment_timeout)
         except SocketPacketError as error:
             logger.info("closed the connection of %s: %s", self._opening.unpack().remote_address, error)
@@ -120,7 +147,7 @@ class Connection:
 
     def disconnect(self) -> None:
         """Send every socket off, then end the connection; so the client hears that the server wanted it."""
-        for socket in list(self._sockets.values()):
+        for socket in self._sockets():
             socket.disconnect()
         self.close()
 
@@ -132,7 +159,10 @@ class Connection:
 
     def forget(self, socket: Socket) -> None:
         """Hear that a socket has left its namespace."""
-        del self._sockets[socket.nsp.name]
+        if socket is self._root:
+            self._root = None
+        elif self._others is not None:
+            del self._others[socket.nsp.name]
         self.regulate(socket, is_full=False)
         self.writing_resumed()  # who waits for room for this socket need not any longer
 
@@ -155,7 +185,7 @@ class Connection:
 
     def _receive(self, packet: Packet, n_bytes: int) -> None:
         if packet.type is PacketType.CONNECT:
-            self._connect(packet.namespace, packet.data or {})
+            self._connect(packet.namespace, packet.data)
             return
         socket = self._find(packet.namespace)
         if socket is None:
@@ -175,18 +205,18 @@ class Connection:
 
     def _find(self, name: str) -> Socket | None:
         """Return the socket that a packet is for, `None` where the server has just sent it off."""
-        socket = self._sockets.get(name)
+        socket = self._socket(name)
         if socket is not None and socket.connected:
             return socket
         if name in self._dismissed:
             return None
         raise SocketPacketError("a packet for a namespace that is not joined")
 
-    def _connect(self, name: str, auth: dict[str, Any]) -> None:
-        former = self._sockets.get(name)
+    def _connect(self, name: str, auth: dict[str, Any] | None) -> None:
+        former = self._socket(name)
         if former is not None and not former.is_connecting:
             raise SocketPacketError("a second CONNECT to one namespace")
-        if not self._connects.take(now()):
+        if not self._may_connect():
             raise SocketPacketError("too many CONNECT packets")
         if former is not None:  # its client has left and come back without a word: nothing was answered yet
             former.leave_namespace(DisconnectReason.CLIENT_NAMESPACE_DISCONNECT)
@@ -194,11 +224,16 @@ class Connection:
         if namespace is None:
             self._refuse(name, {"message": "Invalid namespace"})
             return
-        if len(self._sockets) >= self._limits.max_namespaces_per_connection:
+        if len(self._sockets()) >= self._limits.max_namespaces_per_connection:
             raise SocketPacketError("too many namespaces on one connection")
         self._dismissed -= {name}
-        socket = Socket(secrets.token_urlsafe(SID_BYTES), namespace, self, self._handshake(auth))
-        self._sockets[name] = socket
+        socket = Socket(secrets.token_urlsafe(SID_BYTES), namespace, self, auth or NO_AUTH)
+        if name == "/":
+            self._root = socket
+        else:
+            if self._others is None:
+                self._others = {}
+            self._others[name] = socket
         if namespace.middlewares:
             start(self._admit(socket))
         else:
@@ -217,7 +252,7 @@ class Connection:
 
     def _accept(self, socket: Socket) -> None:
         namespace = socket.nsp
-        if not self._decoder.is_waiting:
+        if self._decoder is None:
             self._cancel_alarm()  # of the first namespace
         socket.enter_namespace()
         self.send(encode(PacketType.CONNECT, namespace.name, {"sid": socket.id}))
@@ -231,26 +266,49 @@ class Connection:
             packet = encode(PacketType.CONNECT_ERROR, name, {"message": INTERNAL_ERROR})
         self.send(packet)
 
-    def _handshake(self, auth: dict[str, Any]) -> Handshake:
+    def handshake(self, auth: Mapping[str, Any], since: float) -> Handshake:
+        """Return what a socket's program is told of its opening; `since` is the time of day."""
         request = self._opening.unpack()
         return Handshake(
             headers=request.headers,
             query=request.query,
             auth=auth,
             address=request.remote_address[0] if request.remote_address else "",
-            time=datetime.now(UTC),
+            time=datetime.fromtimestamp(since, UTC),
             secure=request.is_secure,
             xdomain=is_cross_origin(request),
             url=request.url,
             scope=request.scope,
         )
 
+    def _socket(self, name: str) -> Socket | None:
+        """Return the socket of a namespace."""
+        if name == "/":
+            return self._root
+        return None if self._others is None else self._others.get(name)
+
+    def _sockets(self) -> list[Socket]:
+        """Return all sockets."""
+        found = [] if self._root is None else [self._root]
+        return found if self._others is None else [*found, *self._others.values()]
+
+    def _may_connect(self) -> bool:
+        """Charge a CONNECT packet to the client's quota, which is not kept for those that send only one."""
+        if self._connects is None:
+            self._connects = UNUSED
+            return True
+        if self._connects is UNUSED:
+            most = self._limits.max_connects_per_minute
+            self._connects = Quota(most / 60, most)
+            self._connects.take(now())  # the first
+        return self._connects.take(now())
+
     # The end.
 
     def _end(self, reason: DisconnectReason) -> None:
         self._cancel_alarm()
-        self._decoder.reset()
-        for socket in list(self._sockets.values()):
+        self._decoder = None
+        for socket in self._sockets():
             socket.leave_namespace(reason)
         self.writing_resumed()
 
@@ -264,7 +322,7 @@ class Connection:
             self._alarm = None
 
     def _overdue(self) -> None:
-        what = "attachments" if self._decoder.is_waiting else "a CONNECT packet"
+        what = "attachments" if self._decoder is not None else "a CONNECT packet"
         logger.info("closed the connection of %s: %s did not come in time", self._opening.unpack().remote_address, what)
         self.close(DisconnectReason.FORCED_CLOSE)
 

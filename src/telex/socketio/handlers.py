@@ -2,9 +2,9 @@
 
 Rule of this module: handlers are found in tables that the program filled, never by a name from the wire.
 
-Theory of operation. A plain function is called at once. A coroutine function runs in the socket's one worker task,
-and what comes meanwhile waits in the socket's queue, so a socket's events are handled in order and an idle socket has
-no task. A queue that grows stops the reading of its connection; more is read while a handler awaits an
+Theory of operation. A plain function is called at once, and so is a coroutine function: it gets a task only when it
+suspends (see `runners.py`). What comes meanwhile waits in the socket's queue, which that task then works off, so a
+socket's events are handled in order, and an idle socket has neither task nor queue. A queue that grows stops the reading of its connection; more is read while a handler awaits an
 acknowledgement of that client, which could otherwise never come.
 """
 
@@ -14,13 +14,17 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import msgspec
 
 from telex.limits import Limits
+from telex.socketio.runners import Suspended, pool_of, start
 
-__all__ = ["Handler", "Inbox", "Job", "call", "is_being_cancelled", "make_handler", "start"]
+__all__ = ["Customer", "Handler", "Inbox", "Job", "call", "fail", "is_being_cancelled", "make_handler"]
 
 logger = logging.getLogger("telex.socketio")
 
@@ -28,8 +32,6 @@ ACK_WAIT_FACTOR = 16
 """How many times `recv_queue_high` may wait while the socket's handler awaits an acknowledgement."""
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-_background: set[asyncio.Task[None]] = set()  # a task that only the loop knows may be collected while it runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-class Job(NamedTuple):
+class Job(msgspec.Struct):
     """Hold one call to be made.
 
     `reply` takes what the handler returned, `n_bytes` is what its arguments weigh, `is_event` whether the client asked
@@ -120,37 +122,50 @@ class Job(NamedTuple):
     refuse: Callable[[], None] | None = None
 
 
-class Inbox:
-    """Run the handlers of one socket, in order.
+class Customer(Protocol):
+    """Be the socket whose handlers an inbox runs."""
 
-    Args: `regulate` is called with `True` when the connection should not be read and `False` when it may be again;
-    `is_awaiting_ack` tells whether the socket's client owes an acknowledgement.
-    """
+    @property
+    def is_awaiting_ack(self) -> bool:
+        """Whether its client owes an acknowledgement."""
+        ...
+
+    def regulate(self, is_full: bool) -> None:
+        """Stop reading the connection, or go on."""
+
+    def reply(self, ack_id: int, result: Any) -> None:
+        """Acknowledge an event."""
+
+
+class Inbox:
+    """Run the handlers of one socket, in order."""
 
     __slots__ = (
-        "_is_awaiting_ack",
+        "_customer",
+        "_done",
         "_is_paused",
         "_is_shut",
         "_is_working",
         "_limits",
         "_n_concurrent",
+        "_pool",
         "_queue",
         "_queued_bytes",
-        "_regulate",
         "worker",
     )
 
-    def __init__(self, limits: Limits, regulate: Callable[[bool], None], is_awaiting_ack: Callable[[], bool]) -> None:
+    def __init__(self, limits: Limits, customer: Customer) -> None:
         self._limits = limits
-        self._regulate = regulate
-        self._is_awaiting_ack = is_awaiting_ack
+        self._customer = customer
+        self._done: asyncio.Future[None] | None = None  # while somebody waits for the end of all work
+        self._pool = pool_of(asyncio.get_running_loop())
         self._queue: deque[Job] = deque()
         self._queued_bytes = 0
         self._is_working = False
         self._is_paused = False
         self._is_shut = False
         self._n_concurrent = 0
-        self.worker: asyncio.Task[None] | None = None  # the last one; done, if it was cancelled
+        self.worker: asyncio.Task[None] | None = None  # the task that is at work
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -165,65 +180,95 @@ class Inbox:
         if handler.is_concurrent and self._n_concurrent < self._limits.max_inflight_handlers:
             self._n_concurrent += 1
             start(self._run_beside(job))
-        elif self._is_working or handler.is_async:
+        elif self._is_working:
             self._queue.append(job)
             self._queued_bytes += job.n_bytes
-            self._work_on()
             self.regulate()
         else:
+            self._is_working = True  # what it submits comes after it
             rest = self._begin(job)
-            if rest is not None:  # a plain function that returned a coroutine, as a lambda may: it comes first
-                begun = replace(handler, function=lambda: rest)
-                self._queue.appendleft(job._replace(handler=begun, args=(), n_bytes=0, is_event=False))
-                self._work_on()
+            self._go_on(None if rest is None else finish(job, rest))
+
+    def _go_on(self, rest: Coroutine[Any, Any, None] | None) -> None:
+        """Do the rest of a job, then what waits, if there is anything of either."""
+        self._is_working = rest is not None or bool(self._queue)
+        if self._is_working:
+            self.worker = start(self._work(rest))
+
+    @property
+    def is_free(self) -> bool:
+        """Whether an event would be handled at once."""
+        return not (self._is_working or self._is_shut)
+
+    def step(self, handler: Handler, args: Sequence[Any], ack_id: int | None, n_bytes: int) -> None:
+        """Begin a coroutine function's call for an event, while `is_free`: most end in this step, and need no `Job`."""
+        self._is_working = True  # an event that comes meanwhile waits
+        try:
+            result = self._pool.step(handler.function(*args))
+            if type(result) is Suspended:
+                reply = None if ack_id is None else partial(self._customer.reply, ack_id)
+                self.worker = result.runner.task
+                result.runner.resume(self._work(finish(Job(handler, args, reply, n_bytes), result)))
+                return
+            if ack_id is not None:
+                self._customer.reply(ack_id, result)
+        except (Exception, asyncio.CancelledError) as error:
+            fail(Job(handler, args), error)
+        self._is_working = False
+        if self._queue:
+            self._go_on(None)
 
     def regulate(self) -> None:
         """Pause or resume the reading of the connection, as the queue and awaited acknowledgements demand."""
         limits = self._limits
         n_high, high_bytes = limits.recv_queue_high, limits.recv_queue_high_bytes
-        if self._is_awaiting_ack():
+        if self._customer.is_awaiting_ack:
             n_high, high_bytes = n_high * ACK_WAIT_FACTOR, high_bytes * ACK_WAIT_FACTOR
         is_full = len(self._queue) > n_high or self._queued_bytes > high_bytes
         if is_full is not self._is_paused:
             self._is_paused = is_full
-            self._regulate(is_full)
+            self._customer.regulate(is_full)
 
     def _begin(self, job: Job) -> Awaitable[Any] | None:
         return None if self._is_shut and job.is_event else begin(job)
 
-    def _work_on(self) -> None:
-        if not self._is_working:
-            self._is_working = True
-            self.worker = start(self._work())
-
-    async def _work(self) -> None:
+    async def _work(self, first: Coroutine[Any, Any, None] | None) -> None:
         try:
+            if first is not None:
+                await first
             while self._queue:
                 job = self._queue.popleft()
                 self._queued_bytes -= job.n_bytes
                 self.regulate()
                 await finish(job, self._begin(job))
         except asyncio.CancelledError:
-            self._is_working = False
-            if self._queue:  # whoever cancelled one handler did not mean the events behind it
-                self._work_on()
+            self.worker = None
+            self._go_on(None)  # whoever cancelled one handler did not mean the events behind it
+            if not self._is_working:
+                self._tell_done()
             raise
         self._is_working = False
         self.worker = None
+        self._tell_done()
+
+    def done(self) -> asyncio.Future[None] | None:
+        """Return what is done when nothing runs or waits any more; None where that is so."""
+        if not self._is_working:
+            return None
+        if self._done is None:
+            self._done = asyncio.get_running_loop().create_future()
+        return self._done
+
+    def _tell_done(self) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+        self._done = None
 
     async def _run_beside(self, job: Job) -> None:
         try:
             await finish(job, self._begin(job))
         finally:
             self._n_concurrent -= 1
-
-
-def start(coroutine: Any) -> asyncio.Task[None]:
-    """Run a coroutine in a task of its own."""
-    task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
-    _background.add(task)
-    task.add_done_callback(_background.discard)
-    return task
 
 
 def call(job: Job) -> None:

@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from telex.engineio import Packet, message
+from telex.engineio import MESSAGE_TEXT, Packet, message
 from telex.limits import Limits
+from telex.socketio.acks import as_values
 from telex.socketio.broadcast import Broadcaster, BroadcastOperator
 from telex.socketio.handlers import Handler, make_handler
-from telex.socketio.packets import RESERVED_EVENTS, PacketType
-from telex.socketio.parsers import encode
+from telex.socketio.packets import RESERVED_EVENTS, PacketType, format_head
+from telex.socketio.parsers import SCALAR_TYPES, encode, encode_json
 from telex.socketio.rooms import Rooms
 from telex.socketio.socket import Socket
 
@@ -54,6 +55,8 @@ class Namespace(Broadcaster):
         if "," in name:
             raise ValueError(f"a namespace's name cannot hold a comma: {name!r}")
         self.name = name
+        self._event_head = MESSAGE_TEXT + format_head(PacketType.EVENT, name, None, 0)
+        self._ack_head = MESSAGE_TEXT + format_head(PacketType.ACK, name, None, 0)
         self.limits = Limits()
         self.sockets: dict[str, Socket] = {}
         self.rooms: Rooms[Socket] = Rooms()
@@ -175,8 +178,15 @@ class Namespace(Broadcaster):
 
     def encode_event(
         self, event: str, args: Sequence[Any], *, ack_id: int | None = None, compress: bool = True
-    ) -> list[Packet]:
+    ) -> Sequence[Packet]:
         """Encode one event, once for all who get it. Raises as `Socket.emit` says."""
+        if type(event) is str and event not in RESERVED_EVENTS:
+            for arg in args:
+                if type(arg) not in SCALAR_TYPES:
+                    break
+            else:  # the usual case: no bytes to look for
+                head = self._event_head if ack_id is None else f"{self._event_head}{ack_id}"
+                return (Packet(head + encode_json([event, *args]), compress),)
         if not isinstance(event, str):
             raise TypeError(f"an event is named by a str, not {type(event).__name__}")
         if event in RESERVED_EVENTS:
@@ -191,6 +201,12 @@ class Namespace(Broadcaster):
                 self.limits.warn_attachments,
             )
         return [message(data, compress) for data in messages]
+
+    def encode_ack(self, ack_id: int, result: Any) -> Sequence[Packet]:
+        """Encode an acknowledgement: a tuple is several values, `None` none. Raises as `encode`."""
+        if type(result) in SCALAR_TYPES:
+            return (Packet(f"{self._ack_head}{ack_id}{encode_json([] if result is None else [result])}"),)
+        return [message(data) for data in encode(PacketType.ACK, self.name, as_values(result), ack_id)]
 
     def select(self, rooms: frozenset[str] | None, excluded: frozenset[str]) -> list[Socket]:
         """Return the sockets of a broadcast: the union of `rooms`, or all if that is `None`, without `excluded`.

@@ -177,15 +177,16 @@ class Server(Broadcaster):
         self.engine.check_loop()
         loop = asyncio.get_running_loop()
         end = loop.time() + self.limits.close_timeout
-        workers: set[asyncio.Task[None]] = set()
+        at_work: set[asyncio.Future[None]] = set()
         for namespace in self.namespaces.values():
             for socket in list(namespace.sockets.values()):
                 socket.leave_namespace(DisconnectReason.SERVER_SHUTTING_DOWN)
-                if socket.worker is not None and socket.worker is not asyncio.current_task():
-                    workers.add(socket.worker)
+                done = socket.handlers_done()
+                if done is not None and socket.worker is not asyncio.current_task():
+                    at_work.add(done)
         await self.engine.close()
-        if workers:
-            await asyncio.wait(workers, timeout=max(end - loop.time(), 0))
+        if at_work:
+            await asyncio.wait(at_work, timeout=max(end - loop.time(), 0))
 
     def _open_session(self, session: Session, request: Opening) -> Connection:
         return Connection(self, session, request, self.limits)

@@ -9,6 +9,7 @@ Source: Socket.IO protocol v5; the original's `Socket`.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from asyncio import _get_running_loop  # None in a thread without one, and many times cheaper than an exception
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,15 +17,16 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, auto
+from functools import partial
+from time import time
 from typing import TYPE_CHECKING, Any
 
-from telex.engineio import Packet, message
+from telex.engineio import Packet
 from telex.errors import AckTimeout, Disconnected
-from telex.socketio.acks import Acks, Answer, as_values, from_values
-from telex.socketio.broadcast import BroadcastOperator, Flags, Sent, names
-from telex.socketio.handlers import Handler, Inbox, Job, call
-from telex.socketio.packets import PacketType
-from telex.socketio.parsers import encode
+from telex.socketio.acks import Acks, Answer, from_values
+from telex.socketio.broadcast import SENT, BroadcastOperator, Flags, Sent, names
+from telex.socketio.handlers import Handler, Inbox, Job, call, fail
+from telex.socketio.parsers import SCALAR_TYPES
 from telex.socketio.reasons import DisconnectReason
 from telex.streams.deadlines import Deadline, deadlines_of
 from telex.types import Headers
@@ -66,39 +68,46 @@ class State(Enum):
     DISCONNECTED = auto()
 
 
+CONNECTED = State.CONNECTED  # looked up for every event
+
+SENDING = (State.CONNECTED, State.CONNECTING)
+"""States in which a socket is sent to."""
+
+
 class Socket:
     """Talk with one client in one namespace.
 
-    `id` is public and new for each connection to a namespace; `data` is the program's own; `recovered` tells whether
-    missed events were replayed, which this server does not do yet.
+    `id` is public and new for each connection to a namespace.
     """
 
     __slots__ = (
         "__weakref__",
         "_acks",
+        "_auth",
         "_connection",
+        "_data",
+        "_handshake",
         "_inbox",
         "_reason",
+        "_since",
         "_state",
-        "data",
-        "handshake",
         "id",
         "nsp",
-        "recovered",
     )
 
-    def __init__(self, sid: str, namespace: Namespace, connection: Connection, handshake: Handshake) -> None:
-        limits = namespace.limits
+    # An idle socket is to be small: what not every socket needs comes into being when it is first asked for.
+    def __init__(self, sid: str, namespace: Namespace, connection: Connection, auth: Mapping[str, Any]) -> None:
         self.id = sid
         self.nsp = namespace
-        self.handshake = handshake
-        self.data: dict[str, Any] = {}
-        self.recovered = False
         self._state = State.CONNECTING
         self._reason: DisconnectReason | None = None
         self._connection = connection
-        self._acks = Acks(limits.max_pending_acks)
-        self._inbox = Inbox(limits, self._regulate, lambda: len(self._acks) > 0)
+        self._auth = auth
+        self._since = time()
+        self._handshake: Handshake | None = None
+        self._data: dict[str, Any] | None = None
+        self._acks: Acks | None = None
+        self._inbox: Inbox | None = None
 
     def __repr__(self) -> str:
         return f"<Socket {self.id} in {self.nsp.name} {self._state.name.lower()}>"
@@ -106,7 +115,30 @@ class Socket:
     @property
     def connected(self) -> bool:
         """Whether the client was let in and has not left."""
-        return self._state is State.CONNECTED
+        return self._state is CONNECTED
+
+    @property
+    def recovered(self) -> bool:
+        """Whether missed events were replayed, which this server does not do yet."""
+        return False
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Whatever the program wants to keep with this socket."""
+        if self._data is None:
+            self._data = {}
+        return self._data
+
+    @data.setter
+    def data(self, data: dict[str, Any]) -> None:
+        self._data = data
+
+    @property
+    def handshake(self) -> Handshake:
+        """What the client said when it connected."""
+        if self._handshake is None:
+            self._handshake = self._connection.handshake(self._auth, self._since)
+        return self._handshake
 
     # Rooms.
 
@@ -153,7 +185,18 @@ class Socket:
         Raises `ValueError` for a reserved name, `TypeError` for data that cannot be sent, `TooManyAcks`, and
         `RuntimeError` in another thread than the event loop's: `loop.call_soon_threadsafe(socket.emit, ...)`.
         """
-        return SocketOperator(self).emit(event, *args, callback=callback)
+        if callback is not None:
+            return SocketOperator(self).emit(event, *args, callback=callback)
+        connection = self._connection
+        if _get_running_loop() is not connection.loop:
+            self.check_thread()
+        packets = self.nsp.encode_event(event, args)
+        if self._state in SENDING:
+            session = connection.session
+            session.send(packets)
+            if session.is_clear:
+                return SENT
+        return Sent(self)
 
     async def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
         """Send an event to this client and return its acknowledgement.
@@ -234,8 +277,8 @@ class Socket:
         """Return what waits: bytes to be sent, events to be handled, acknowledgements to come, and rooms joined."""
         return {
             "buffered_bytes": self._connection.session.buffered_bytes if self.connected else 0,
-            "queued_events": len(self._inbox),
-            "pending_acks": len(self._acks),
+            "queued_events": 0 if self._inbox is None else len(self._inbox),
+            "pending_acks": 0 if self._acks is None else len(self._acks),
             "rooms": len(self.rooms),
         }
 
@@ -262,13 +305,16 @@ class Socket:
     @property
     def worker(self) -> asyncio.Task[None] | None:
         """The task that its coroutine handlers run in, while there is one."""
-        worker = self._inbox.worker
-        return None if worker is None or worker.done() else worker
+        return None if self._inbox is None else self._inbox.worker
+
+    def handlers_done(self) -> asyncio.Future[None] | None:
+        """Return what is done when its handlers have ended; None where none is at work."""
+        return None if self._inbox is None else self._inbox.done()
 
     def send_packets(self, packets: Sequence[Packet], *, volatile: bool = False) -> bool:
         """Send packets that belong together, volatile ones only if they leave at once; `False` if they were dropped."""
         session = self._connection.session
-        if self._state not in (State.CONNECTING, State.CONNECTED) or (volatile and not session.is_writable):
+        if self._state not in SENDING or (volatile and not session.is_writable):
             return False
         session.send(packets)
         return True
@@ -278,35 +324,69 @@ class Socket:
 
         Raises `TooManyAcks`; nothing is sent then.
         """
+        if self._acks is None:
+            self._acks = Acks(self.nsp.limits.max_pending_acks)
         self._acks.expect(ack_id, answer)
         if not self.send_packets(packets, volatile=volatile):
             self._acks.forget(ack_id)
             return False
-        self._inbox.regulate()
+        self._regulate()
         return True
 
     def forget_ack(self, ack_id: int) -> None:
         """Await it no longer."""
-        self._acks.forget(ack_id)
-        self._inbox.regulate()
+        if self._acks is not None:
+            self._acks.forget(ack_id)
+            self._regulate()
 
     def receive_ack(self, ack_id: int, values: list[Any]) -> None:
         """Take an acknowledgement, at once: it never waits behind handlers."""
-        self._acks.resolve(ack_id, values)
-        self._inbox.regulate()
+        if self._acks is not None:
+            self._acks.resolve(ack_id, values)
+            self._regulate()
 
     def receive_event(self, event: str, args: list[Any], ack_id: int | None, n_bytes: int) -> None:
         """Take an event: hand it to the catch-all handlers, then to its own."""
-        for catch_all in self.nsp.catch_alls:
-            self._inbox.submit(Job(catch_all, (self, event, *args), None, n_bytes, is_event=True))
-        handler = self.nsp.handlers.get(event)
+        nsp, inbox = self.nsp, self._inbox
+        if nsp.catch_alls:
+            for catch_all in nsp.catch_alls:
+                self._submit(Job(catch_all, (self, event, *args), None, n_bytes, is_event=True))
+            inbox = self._inbox
+        handler = nsp.handlers.get(event)
         if handler is None:
             return
+        n_max = handler.n_max
         if len(args) < handler.n_min:
-            self.nsp.log_misfit(handler, len(args))
+            nsp.log_misfit(handler, len(args))
             return
-        reply = None if ack_id is None else self._replier(ack_id)
-        self._inbox.submit(Job(handler, (self, *args[: handler.n_max]), reply, n_bytes, is_event=True))
+        if n_max is not None and len(args) > n_max:
+            del args[n_max:]
+        if not handler.is_async:
+            if inbox is None or inbox.is_free:
+                # The usual case, without a detour: nothing of this socket's is under way, and nothing will be.
+                try:
+                    result = handler.function(self, *args)
+                    if result is SENT:  # what a lambda returns that emits: there is nothing to wait for
+                        result = None
+                    if type(result) in SCALAR_TYPES or not inspect.isawaitable(result):
+                        if ack_id is not None:
+                            self.reply(ack_id, result)
+                        return
+                except (Exception, asyncio.CancelledError) as error:
+                    fail(Job(handler, ()), error)
+                    return
+                # A plain function that returned a coroutine, as a lambda may.
+                handler, args = replace(handler, function=lambda _: result, is_async=True), []
+        elif inbox is not None and inbox.is_free and not handler.is_concurrent:
+            inbox.step(handler, (self, *args), ack_id, n_bytes)
+            return
+        reply = None if ack_id is None else partial(self.reply, ack_id)
+        self._submit(Job(handler, (self, *args), reply, n_bytes, is_event=True))
+
+    def _submit(self, job: Job) -> None:
+        if self._inbox is None:
+            self._inbox = Inbox(self.nsp.limits, self)
+        self._inbox.submit(job)
 
     def enter_namespace(self) -> None:
         """Begin: the middlewares have let it in."""
@@ -320,8 +400,8 @@ class Socket:
         """
         handler = self.nsp.handlers.get("connect")
         if handler is not None:
-            job = self._job(handler, self.handshake.auth)
-            self._inbox.submit(job._replace(reply=self._check_greeting, refuse=self._send_off))
+            args = (self, self._auth)[: None if handler.n_max is None else handler.n_max + 1]
+            self._submit(Job(handler, args, self._check_greeting, refuse=self._send_off))
 
     def leave_namespace(self, reason: DisconnectReason) -> None:
         """End this socket, in the original's order: `disconnecting`, rooms left, gone, `disconnect`.
@@ -334,6 +414,8 @@ class Socket:
         handlers = self.nsp.handlers if self.connected else {}
         self._state, self._reason = State.LEAVING, reason
         if reason is DisconnectReason.SERVER_NAMESPACE_DISCONNECT:
+            if self._inbox is None:
+                self._inbox = Inbox(self.nsp.limits, self)
             self._inbox.shut()
         disconnecting = handlers.get("disconnecting")
         if disconnecting is not None:
@@ -341,9 +423,10 @@ class Socket:
         self._state = State.DISCONNECTED
         self.nsp.remove(self)
         self._connection.forget(self)
-        self._acks.abandon()
+        if self._acks is not None:
+            self._acks.abandon()
         if "disconnect" in handlers:
-            self._inbox.submit(self._job(handlers["disconnect"], reason))
+            self._submit(self._job(handlers["disconnect"], reason))
 
     def _check_greeting(self, result: Any) -> None:
         if result is False:
@@ -357,18 +440,27 @@ class Socket:
         )
         self.disconnect()
 
-    def _replier(self, ack_id: int) -> Callable[[Any], None]:
-        def reply(result: Any) -> None:
-            packets = encode(PacketType.ACK, self.nsp.name, as_values(result), ack_id)
-            self.send_packets([message(data) for data in packets])
-
-        return reply
+    def reply(self, ack_id: int, result: Any) -> None:
+        """Acknowledge an event with what its handler returned."""
+        self.send_packets(self.nsp.encode_ack(ack_id, result))
 
     def _job(self, handler: Handler, *args: Any) -> Job:
         return Job(handler, (self, *args[: handler.n_max]))
 
-    def _regulate(self, is_full: bool) -> None:
+    # What its inbox asks and does.
+
+    @property
+    def is_awaiting_ack(self) -> bool:
+        """Whether its client owes an acknowledgement."""
+        return self._acks is not None and len(self._acks) > 0
+
+    def regulate(self, is_full: bool) -> None:
+        """Stop reading the connection, or go on."""
         self._connection.regulate(self, is_full and self._state is not State.DISCONNECTED)
+
+    def _regulate(self) -> None:
+        if self._inbox is not None:
+            self._inbox.regulate()
 
 
 class SocketOperator:

@@ -113,6 +113,8 @@ cdef str _message_received = "message_received"
 
 cdef telex_streams *_streams = NULL
 try:
+    # First, for a capsule is looked up in modules that are there already: only the package at its head is imported.
+    from telex.streams import _epoll
     _streams = <telex_streams *>PyCapsule_Import(TELEX_STREAMS_API, 0)
 except (ImportError, AttributeError):  # not built here, or not for this platform
     pass

@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
-from telex.engineio.packets import Packet
+from telex.engineio.packets import MESSAGE_TEXT, Packet
 from telex.engineio.transports.websocket import NORMAL_CLOSURE, WebSocketTransport
 from telex.errors import FrameError
 from telex.limits import Limits
@@ -194,7 +194,7 @@ class StreamTransport(WebSocketTransport):
         direct = self.direct
         if direct is not None:
             if type(message) is str:
-                if message and message[0] == "4":
+                if message and message[0] == MESSAGE_TEXT:
                     direct.message_received(message[1:])
                     return
             else:

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from telex.engineio.packets import Packet, PacketType, decode
+from telex.engineio.packets import MESSAGE_TEXT, Packet, decode
 from telex.engineio.session import CloseReason, Session, SessionSink
 from telex.errors import EnginePacketError
 from telex.limits import Limits
 from telex.types import Data, size_of
 
 __all__ = ["Channel", "WebSocketTransport"]
-
-MESSAGE = str(int(PacketType.MESSAGE))
 
 NORMAL_CLOSURE = 1000
 PROTOCOL_ERROR = 1002
@@ -85,7 +83,7 @@ class WebSocketTransport:
             if isinstance(message, bytes):
                 direct.message_received(message)
                 return
-            if message and message[0] == MESSAGE:
+            if message and message[0] == MESSAGE_TEXT:
                 direct.message_received(message[1:])
                 return
         try:

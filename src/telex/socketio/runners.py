@@ -1,0 +1,172 @@
+"""Run a coroutine at once, and give it a task only if it suspends.
+
+Rule of this module: asyncio's tasks and nothing of Socket.IO.
+
+Theory of operation. Most handlers that are coroutines never suspend, and a task for each would cost more than the
+handler. So a coroutine is stepped on the spot, as the current step of a *runner*: a task that is parked and was lent
+for this. `asyncio.current_task` is the runner, so `asyncio.timeout`, task groups and cancellation see a task as they
+must. A coroutine that ends in that step gives the runner back untouched. One that suspends keeps it: the runner wakes,
+takes over what the coroutine has yielded, and drives it from there like any task. Each coroutine has a context of its
+own (`contextvars`), as in a task of its own.
+
+A runner that is parked is in nobody's way: `asyncio.all_tasks` does not know it, and it may go with its loop.
+
+`_enter_task`, `_leave_task`, `_register_task` and `_unregister_task` are what asyncio documents for those who write
+tasks of their own ("Extending").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from asyncio import CancelledError, current_task
+from asyncio.tasks import _enter_task, _leave_task, _register_task, _unregister_task
+from collections.abc import Coroutine, Generator
+from contextvars import Context, copy_context
+from typing import Any
+
+__all__ = ["Pool", "Suspended", "pool_of", "start"]
+
+MAX_PARKED = 64
+"""Runners kept for the next coroutine; more only where so many suspend at once."""
+
+
+class Runner:
+    """Be a task that waits to be lent."""
+
+    __slots__ = ("_parked", "_pool", "_work", "task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: list[Runner]) -> None:
+        self._pool = pool
+        self._parked: asyncio.Future[None] | None = None
+        self._work: Coroutine[Any, Any, None] | None = None
+        self.task: Any = loop.create_task(self._live())
+        self.task._log_destroy_pending = False
+        _unregister_task(self.task)
+
+    def resume(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wake, and do this work; then park again."""
+        self._work = work
+        _active.add(self)
+        _register_task(self.task)
+        if self._parked is not None and not self._parked.done():
+            self._parked.set_result(None)
+
+    async def _live(self) -> None:
+        while True:
+            if self._work is None:
+                self._parked = asyncio.get_running_loop().create_future()
+                try:
+                    await self._parked
+                except CancelledError:
+                    if self._work is None:  # the loop is ending
+                        raise
+                    # Meant for the coroutine, which is about to be taken over: it hears of it when it is driven.
+                    self.task.uncancel()
+                    self.task.cancel()
+                self._parked = None
+            work, self._work = self._work, None
+            if work is not None:
+                try:
+                    await work
+                finally:
+                    _active.discard(self)
+            if self.task.cancelling() or len(self._pool) >= MAX_PARKED:
+                return  # a task that was once cancelled is not lent again
+            _unregister_task(self.task)
+            self._pool.append(self)
+
+
+class Suspended:
+    """Be a coroutine after its first step: awaiting this in the runner's task goes on with it."""
+
+    __slots__ = ("_context", "_coroutine", "_yielded", "runner")
+
+    def __init__(self, runner: Runner, coroutine: Coroutine[Any, Any, Any], yielded: Any, context: Context) -> None:
+        self.runner = runner
+        self._coroutine = coroutine
+        self._yielded = yielded
+        self._context = context
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        coroutine, run, yielded = self._coroutine, self._context.run, self._yielded
+        while True:
+            try:
+                value = yield yielded
+            except BaseException as error:
+                thrown: BaseException | None = error
+            else:
+                thrown = None
+            try:
+                yielded = run(coroutine.send, value) if thrown is None else run(coroutine.throw, thrown)
+            except StopIteration as stop:
+                return stop.value
+
+
+class Pool:
+    """Lend the runners of one event loop. Made by `pool_of`."""
+
+    __slots__ = ("parked",)
+
+    def __init__(self) -> None:
+        self.parked: list[Runner] = []
+
+    def step(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end or to its first suspension: return its result, or what is `Suspended`.
+
+        Raises what the coroutine raises. **Next**: whoever gets a `Suspended` has its runner `resume` a coroutine that
+        awaits it.
+        """
+        loop = asyncio.get_running_loop()
+        runner = self.parked.pop() if self.parked else Runner(loop, self.parked)
+        task, context = runner.task, copy_context()
+        interrupted = current_task(loop)
+        if interrupted is not None:  # whose turn it is again afterwards
+            _leave_task(loop, interrupted)
+        _enter_task(loop, task)
+        try:
+            yielded = context.run(coroutine.send, None)
+        except StopIteration as stop:
+            result = stop.value
+        except BaseException:
+            if not task.cancelling():
+                self.parked.append(runner)
+            raise
+        else:
+            return Suspended(runner, coroutine, yielded, context)
+        finally:
+            _leave_task(loop, task)
+            if interrupted is not None:
+                _enter_task(loop, interrupted)
+        if not task.cancelling():  # else it ends when it wakes
+            self.parked.append(runner)
+        return result
+
+
+_active: set[Runner] = set()  # those at work: a task that only the loop knows may be collected while it runs
+_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = weakref.WeakKeyDictionary()
+
+
+def pool_of(loop: asyncio.AbstractEventLoop) -> Pool:
+    """Return the one pool of an event loop."""
+    pool = _pools.get(loop)
+    if pool is None:
+        pool = _pools[loop] = Pool()
+    return pool
+
+
+def start(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+    """Run a coroutine that returns nothing; return the task that goes on with it, None if it has ended.
+
+    Raises what the coroutine raises before it suspends; what it raises afterwards is its task's.
+    """
+    suspended = pool_of(asyncio.get_running_loop()).step(coroutine)
+    if not isinstance(suspended, Suspended):
+        return None
+    suspended.runner.resume(_finish(suspended))
+    task: asyncio.Task[None] = suspended.runner.task
+    return task
+
+
+async def _finish(suspended: Suspended) -> None:
+    await suspended
