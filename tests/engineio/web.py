@@ -121,7 +121,12 @@ class TestServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
-            (connection.abort if isinstance(connection, AsyncioStream) else connection.transport.abort)()
+            if isinstance(connection, AsyncioStream):
+                connection.abort()
+            elif hasattr(connection, "transport"):
+                connection.transport.abort()
+            else:  # what stands for the connections that were taken over
+                connection.shutdown()
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks)
         await self.lifespan.shutdown()

@@ -580,7 +580,7 @@ def test_events_of_one_socket_are_handled_in_order_and_others_pass() -> None:
         assert seen == [3, 4]
         gate.set()
         await settle()
-        assert seen == [4, 3, 1, 2]
+        assert seen == [3, 4, 1, 2]
 
     run(main)
 

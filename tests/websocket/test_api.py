@@ -849,7 +849,7 @@ def test_statistics_and_representation() -> None:
             (other,) = server.connections
             assert (other.statistics().n_received, other.statistics().n_sent) == (1, 1)
             assert other.statistics().received_bytes == len(other.request.encode()) + 9
-            assert ws.statistics().received_bytes == 5
+            assert ws.statistics().received_bytes == other.statistics().sent_bytes
             assert ws.statistics().buffered_bytes == 0
             assert ws.remote_address == other.local_address
             assert ws.local_address == other.remote_address

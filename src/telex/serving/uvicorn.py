@@ -335,6 +335,7 @@ class _Conversation:
         admission.start_on(transport, opening)
         transport.open(b"".join(self._early))
         self._stream.resume_reading()
+        self._scope = self._base = {}  # which holds this object
         return True
 
     def _reject(self, _: Event) -> None:

@@ -44,6 +44,8 @@ EVENT = str(int(PacketType.EVENT))
 NO_AUTH: Mapping[str, Any] = MappingProxyType({})
 """What most clients send as auth."""
 
+NOBODY: frozenset[Any] = frozenset()  # which CPython would make anew each time
+
 UNUSED = Quota(1, 1)
 """Stands for the quota of a client that has sent one CONNECT packet."""
 
@@ -86,11 +88,11 @@ class Connection:
         self._root: Socket | None = None
         self._others: dict[str, Socket] | None = None
         self._is_direct = limits.max_events_per_second is None and limits.max_json_nodes >= SMALL_JSON
-        self._dismissed: frozenset[str] = frozenset()  # namespaces that the server made the client leave
+        self._dismissed: frozenset[str] = NOBODY  # namespaces that the server made the client leave
         self._connects: Quota | None = None  # from the second CONNECT packet on
         rate = limits.max_events_per_second
         self._events = None if rate is None else Quota(rate, max(rate, 1))
-        self._full: frozenset[Socket] = frozenset()  # those whose handlers lag
+        self._full: frozenset[Socket] = NOBODY  # those whose handlers lag
         self._room: asyncio.Future[None] | None = None
         self._alarm: Deadline | None = None  # of the first namespace, later of awaited attachments
         self._set_alarm(limits.connect_timeout)
@@ -169,7 +171,8 @@ class Connection:
     def regulate(self, socket: Socket, is_full: bool) -> None:
         """Stop reading while any socket's handlers lag."""
         was_full = bool(self._full)
-        self._full = self._full | {socket} if is_full else self._full - {socket}
+        if is_full or was_full:
+            self._full = (self._full | {socket} if is_full else self._full - {socket}) or NOBODY
         if not was_full and self._full:
             self.session.pause_reading()
         elif was_full and not self._full:
@@ -226,7 +229,8 @@ class Connection:
             return
         if len(self._sockets()) >= self._limits.max_namespaces_per_connection:
             raise SocketPacketError("too many namespaces on one connection")
-        self._dismissed -= {name}
+        if name in self._dismissed:
+            self._dismissed = (self._dismissed - {name}) or NOBODY
         socket = Socket(secrets.token_urlsafe(SID_BYTES), namespace, self, auth or NO_AUTH)
         if name == "/":
             self._root = socket

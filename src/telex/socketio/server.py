@@ -182,7 +182,8 @@ class Server(Broadcaster):
             for socket in list(namespace.sockets.values()):
                 socket.leave_namespace(DisconnectReason.SERVER_SHUTTING_DOWN)
                 done = socket.handlers_done()
-                if done is not None and socket.worker is not asyncio.current_task():
+                # One without a task is in its first step, which is what calls this.
+                if done is not None and socket.worker not in (None, asyncio.current_task()):
                     at_work.add(done)
         await self.engine.close()
         if at_work:

@@ -447,13 +447,13 @@ cdef class EpollStream(_Descriptor):
     cdef uint8_t _peer[ADDRESS_BYTES]
     cdef uint8_t _state
     cdef uint8_t _events  # what it is watched for
-    cdef bint _is_handling  # the sink is at work, and we flush when it is done
-    cdef bint _is_dirty  # in the poll's list of those to be flushed
-    cdef bint _is_blocked  # the kernel takes no more for now
-    cdef bint _is_over  # the high mark was passed, and the sink has not been told of room since
-    cdef bint _is_reading
-    cdef bint _is_shut  # our end is sent
-    cdef bint _has_peer_ended
+    cdef uint8_t _is_handling  # the sink is at work, and we flush when it is done
+    cdef uint8_t _is_dirty  # in the poll's list of those to be flushed
+    cdef uint8_t _is_blocked  # the kernel takes no more for now
+    cdef uint8_t _is_over  # the high mark was passed, and the sink has not been told of room since
+    cdef uint8_t _is_reading
+    cdef uint8_t _is_shut  # our end is sent
+    cdef uint8_t _has_peer_ended
 
     def __init__(self):
         raise TypeError("a stream is made by Poll.adopt")

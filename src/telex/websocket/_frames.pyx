@@ -145,7 +145,7 @@ cdef inline uint64_t _read_64(const unsigned char *data) noexcept nogil:
 cdef class FrameReader:
     """Read frames from a stream of bytes; see `frames.FrameReader`."""
 
-    cdef public bint is_direct
+    cdef public uint8_t is_direct
     cdef readonly bint is_delivering
     cdef readonly Py_ssize_t n_delivered
     cdef bint _allow_rsv1

@@ -464,11 +464,28 @@ class Connection(Sender):
         self.core.close(self.now(), 1011, "internal error")
         self._sync()
 
+    def beat(self) -> None:
+        """Let the core ping, for it is time to (see `Rota`)."""
+        self._guard(lambda: self.core.wake(self.now()))
+        self._sync()
+
     def _sync(self) -> None:
-        """Keep one deadline in step with the core's."""
-        when, deadline = self.core.deadline, self._deadline
-        if not self.core.can_send:
+        """Keep the loop's deadlines in step with the core's: its pings in a rota, whatever else is due as one of these.
+
+        What is in the rota may be early, which is no harm; so nothing is moved there.
+        """
+        core, deadline = self.core, self._deadline
+        when, ping_due = core.deadline, core.ping_due
+        if not core.can_send:
             self.plain = None
+        if ping_due is not None:
+            rota = deadlines_of(self._loop).rota(self._limits.ping_interval)
+            if rota.when(self) is None:
+                rota.put(self)
+            if when == ping_due:
+                when = None
+        elif core.state is State.CLOSED:
+            deadlines_of(self._loop).rota(self._limits.ping_interval).discard(self)
         if deadline is None:
             if when is not None:
                 self._deadline = deadlines_of(self._loop).at(when, self._wake)
@@ -480,8 +497,7 @@ class Connection(Sender):
 
     def _wake(self) -> None:
         self._deadline = None
-        self._guard(lambda: self.core.wake(self.now()))
-        self._sync()
+        self.beat()
 
     def _watch(self, buffered: int, size: int) -> None:
         """See whether the peer keeps up; called when `buffered` bytes are over the mark, `size` of them just written."""

@@ -145,6 +145,29 @@ class Events(Protocol):
         ...
 
 
+class _Assembly:
+    """Hold what has come of a message that is not complete, and what it is read with."""
+
+    __slots__ = ("inflator", "message", "utf8")
+
+    def __init__(self, inflator: Inflator | None, utf8: Utf8Validator | None) -> None:
+        self.message = bytearray()
+        self.inflator = inflator  # where it is compressed
+        self.utf8 = utf8  # where it is text
+
+
+class _Ending:
+    """Hold what is known of a connection's end."""
+
+    __slots__ = ("code", "ours", "owed", "reason")
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        self.reason = ""
+        self.ours = (1006, "")  # what we said in `CLOSE_SENT`
+        self.owed: bytes | None = None  # None in `CLOSE_OWED`: TCP has ended, no Close is of use
+
+
 class ConnectionCore:
     """Be the state machine of one connection.
 
@@ -158,32 +181,27 @@ class ConnectionCore:
 
     `close_code` and `close_reason` are None and "" until the end is known, then the peer's; or ours where the peer
     broke a rule; or 1006 and a sentence where the connection was lost (RFC 6455 §7.1.5). `latency` is the last
-    round-trip time measured. After any call, look at `deadline`.
+    round-trip time measured. After any call, look at `deadline`, which may be `ping_due`: the next keepalive ping.
 
     **Limits**: `max_message_size`, `max_fragments`, `message_timeout`, `max_control_per_second`, `max_control_burst`,
     `close_timeout`, `ping_interval`, `ping_timeout`, `send_buffer_high`.
     """
 
     __slots__ = (
+        "_assembly",
         "_close_due",
-        "_deflator",
+        "_codecs",
+        "_ending",
         "_eof",
         "_events",
-        "_inflating",
-        "_inflator",
         "_is_behind",
         "_is_server",
         "_keepalive",
         "_limits",
-        "_message",
         "_message_due",
         "_n_delivered",
-        "_opcode",
-        "_our_close",
-        "_owed_close",
         "_owed_pong",
         "_paused_at",
-        "_ping_due",
         "_pings",
         "_pong_due",
         "_quota",
@@ -191,12 +209,10 @@ class ConnectionCore:
         "_share",
         "_stream",
         "_token",
-        "_utf8",
         "can_send",
-        "close_code",
-        "close_reason",
         "deadline",
         "latency",
+        "ping_due",
         "state",
     )
 
@@ -214,8 +230,6 @@ class ConnectionCore:
     ) -> None:
         self.state = State.OPEN
         self.can_send = True
-        self.close_code: int | None = None
-        self.close_reason = ""
         self.latency: float | None = None
         self.deadline: float | None = None
         self._is_server = role is Role.SERVER
@@ -224,10 +238,9 @@ class ConnectionCore:
         self._limits = limits
         self._token = token
         self._keepalive = keepalive
-        self._inflator: Inflator | None = None
-        self._deflator: Deflator | None = None
+        self._codecs: tuple[Inflator, Deflator] | None = None  # where permessage-deflate was negotiated
         if deflate is not None:
-            self._inflator, self._deflator = deflate.make_codecs(
+            self._codecs = deflate.make_codecs(
                 is_server=self._is_server, max_message_size=limits.max_message_size
             )
         # None where nothing is read any more.
@@ -238,22 +251,18 @@ class ConnectionCore:
             max_fragments=limits.max_fragments,
         )
         self._n_delivered = 0  # messages that went straight to a listener, by readers of before
-        self._message: bytearray | None = None  # what has come of the message that is open
-        self._opcode = Opcode.BINARY  # its type
-        self._inflating: Inflator | None = None  # where it is compressed
-        self._utf8: Utf8Validator | None = None  # its validator, where it is text
+        self._assembly: _Assembly | None = None  # the message that is open
         self._quota: Quota | None = None  # of control frames, from the first that we did not ask for
         self._pings = _NO_PINGS  # ours without an answer, oldest first, and when they were sent
         self._owed_pong: bytes | None = None
-        self._owed_close: bytes | None = None  # None in `CLOSE_OWED`: TCP has ended, no Close is of use
-        self._our_close = (1006, "")  # what we said in `CLOSE_SENT`
+        self._ending: _Ending | None = None  # from the first sign of the end on
         self._eof = False  # the peer sent its last byte
         self._share = 0  # bytes that `process` may still handle in this call
         self._is_behind = False  # `process` left something for its next call
         self._paused_at: float | None = None  # since when the program does not want more messages
         self._message_due: float | None = None
         self._pong_due: float | None = None
-        self._ping_due = now + limits.ping_interval if keepalive else None
+        self.ping_due = now + limits.ping_interval if keepalive else None
         self._close_due: float | None = None
         self._rearm()
 
@@ -261,6 +270,16 @@ class ConnectionCore:
         """Let whole messages go straight up from the stream, where it can do that (see `FrameReader.attach`)."""
         if self._reader is not None:
             self._reader.attach(self._stream, self._events, listener, ws)
+
+    @property
+    def close_code(self) -> int | None:
+        """How it ended (RFC 6455 §7.1.5); None until that is known."""
+        return None if self._ending is None else self._ending.code
+
+    @property
+    def close_reason(self) -> str:
+        """The reason that belongs to `close_code`."""
+        return "" if self._ending is None else self._ending.reason
 
     # What was received
 
@@ -380,9 +399,9 @@ class ConnectionCore:
         """
         if not self.can_send:
             raise self._closed()
-        deflator = self._deflator
-        if deflator is None:
+        if self._codecs is None:
             return write_message(self._stream, message, None if self._is_server else self._token(4))
+        deflator = self._codecs[1]
         opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
         payload = message.encode() if isinstance(message, str) else message
         if isinstance(payload, memoryview):
@@ -438,7 +457,7 @@ class ConnectionCore:
             self.finish(now)
         elif self.state is State.OPEN:
             self._write(Opcode.CLOSE, payload)
-            self._our_close = (1005 if code is None else code, reason)
+            self._end.ours = (1005 if code is None else code, reason)
             self._move(_Cue.CLOSE, now + self._limits.close_timeout)
 
     def finish(self, now: float) -> None:
@@ -447,8 +466,8 @@ class ConnectionCore:
         A server then closes TCP, a client waits for the server to do so (RFC 6455 §7.1.1).
         """
         if self.state is State.CLOSE_OWED:
-            if self._owed_close is not None:
-                self._write(Opcode.CLOSE, self._owed_close)
+            if self._end.owed is not None:
+                self._write(Opcode.CLOSE, self._end.owed)
             self._move(_Cue.FINISH, now + self._limits.close_timeout)
 
     # Time
@@ -460,13 +479,13 @@ class ConnectionCore:
         if self._paused_at is not None:
             # Nothing is read, so neither an answer nor the end would be seen, only that TCP gets no more through.
             # RFC 6455 §5.5.3: an unsolicited pong is a heartbeat in one direction. No answers to it pile up.
-            self._ping_due = now + self._limits.ping_interval
+            self.ping_due = now + self._limits.ping_interval
             self._write(Opcode.PONG, b"")
             self._rearm()
             return
         late = now - self.deadline
         if late > STALL:
-            self._ping_due = None if self._ping_due is None else self._ping_due + late
+            self.ping_due = None if self.ping_due is None else self.ping_due + late
             self._shift(late)
             return
         if _is_due(self._close_due, now):
@@ -484,14 +503,14 @@ class ConnectionCore:
             else:
                 # A pong cannot overtake the frame that is being sent; `message_timeout` bounds how long that may take.
                 self._pong_due = now + self._limits.ping_timeout
-        elif _is_due(self._ping_due, now):
-            self._ping_due = now + self._limits.ping_interval
+        elif _is_due(self.ping_due, now):
+            self.ping_due = now + self._limits.ping_interval
             self.ping(now)
         self._rearm()
 
     def _rearm(self) -> None:
         """Find the next deadline."""
-        dues = [self._ping_due]
+        dues = [self.ping_due]
         if self._paused_at is None:
             dues += self._message_due, self._pong_due, self._close_due
         self.deadline = min((due for due in dues if due is not None), default=None)
@@ -538,26 +557,27 @@ class ConnectionCore:
         if begins and opcode is not Opcode.CONTINUATION:
             if is_last and not rsv1:  # the usual case: one frame, there as a whole
                 return payload if opcode is Opcode.BINARY else decode_text(payload)
-            self._opcode = opcode
-            self._inflating = self._inflator if rsv1 else None
-            self._utf8 = Utf8Validator() if opcode is Opcode.TEXT else None
-            self._message = bytearray()
-        message = self._message
-        assert message is not None  # the reader hands out no continuation of nothing
-        if self._inflating is not None:
+            self._assembly = _Assembly(
+                self._codecs[0] if rsv1 and self._codecs is not None else None,
+                Utf8Validator() if opcode is Opcode.TEXT else None,
+            )
+        assembly = self._assembly
+        assert assembly is not None  # the reader hands out no continuation of nothing
+        message, utf8 = assembly.message, assembly.utf8
+        if assembly.inflator is not None:
             start = len(message)
-            self._inflating.inflate(payload, message, final=is_last)
+            assembly.inflator.inflate(payload, message, final=is_last)
             self._share -= len(message) - start
-            if self._utf8 is not None:
-                self._utf8.validate(message[start:], is_last)
+            if utf8 is not None:
+                utf8.validate(message[start:], is_last)
         else:
             message += payload
-            if self._utf8 is not None:
-                self._utf8.validate(payload, is_last)
+            if utf8 is not None:
+                utf8.validate(payload, is_last)
         if not is_last:
             return None
-        self._message = None
-        return bytes(message) if self._utf8 is None else message.decode()
+        self._assembly = None
+        return bytes(message) if utf8 is None else message.decode()
 
     def _control(self, frame: Frame, now: float) -> None:
         """Obey a control frame (RFC 6455 §5.5)."""
@@ -611,7 +631,7 @@ class ConnectionCore:
             self._fail(error, now)
             return
         self._record(code, reason)
-        self._owed_close = payload[:2]  # "it typically echos the status code it received"; none where there was none
+        self._end.owed = payload[:2]  # "it typically echos the status code it received"; none where there was none
         self._move(_Cue.PEER_CLOSE, now + self._limits.close_timeout)
         self._events.close_received(code, reason)
 
@@ -619,33 +639,42 @@ class ConnectionCore:
         """Give the peer up (RFC 6455 §7.1.7)."""
         self._record(error.code, error.reason)
         text = error.reason.encode()[:MAX_CLOSE_REASON].decode(errors="ignore")
-        self._owed_close = encode_close(error.code, text)
+        self._end.owed = encode_close(error.code, text)
         self._move(_Cue.FAIL, now + self._limits.close_timeout)
         self._events.violation(error)
 
     def _record(self, code: int, reason: str) -> None:
         """Keep how the connection ended: the first that is known counts."""
-        if self.close_code is None:
-            self.close_code, self.close_reason = code, reason
+        end = self._end
+        if end.code is None:
+            end.code, end.reason = code, reason
+
+    @property
+    def _end(self) -> _Ending:
+        """What is known of the end, which begins with this."""
+        if self._ending is None:
+            self._ending = _Ending()
+        return self._ending
 
     def _closed(self) -> ConnectionClosed:
         """Return what to raise where nothing can be sent any more."""
-        return ConnectionClosed(*self._our_close if self.close_code is None else (self.close_code, self.close_reason))
+        end = self._end
+        return ConnectionClosed(*end.ours if end.code is None else (end.code, end.reason))
 
     def _move(self, cue: _Cue, close_due: float | None) -> None:
         """Enter the next state and do what every change of state brings with it."""
         self.state = state = _NEXT[self.state, cue]
         self.can_send = state in _CAN_SEND
         # An open message never ends now, no ping needs an answer, and only the end itself has a deadline.
-        self._message = self._utf8 = self._inflating = None
+        self._assembly = None
         self._pings = _NO_PINGS
-        self._message_due = self._pong_due = self._ping_due = None
+        self._message_due = self._pong_due = self.ping_due = None
         if close_due is None or self._close_due is None or cue is _Cue.FINISH:
             self._close_due = close_due
         self._go_direct(False)
         if state is not State.CLOSE_SENT:
             self._n_delivered = self.n_delivered
-            self._reader = self._inflator = None
+            self._reader = None
         if state is not State.CLOSED:
             # The end must be seen, whatever the program wants to read.
             self._is_behind, self._paused_at = False, None

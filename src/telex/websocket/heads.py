@@ -106,13 +106,51 @@ class Response:
         return cls(int(status), reason, headers)
 
 
+# What every handshake says, as one character each: control characters, of which no head holds any. Names come as the
+# peer wrote them, or in lower case from servers that change them.
+_COMMON = (
+    "101 Switching Protocols\nUpgrade:websocket\nConnection:Upgrade\nSec-WebSocket-Accept:",
+    "?EIO=4&transport=websocket",
+    " AppleWebKit/537.36 (KHTML, like Gecko) Chrome/",
+)
+_COMMON_FIELDS = (
+    "\nUpgrade:websocket",
+    "\nConnection:Upgrade",
+    "\nSec-WebSocket-Version:13",
+    "\nSec-WebSocket-Key:",
+    "\nSec-WebSocket-Extensions:permessage-deflate; client_max_window_bits",
+    "\nAccept-Encoding:gzip, deflate, br",
+    "\nAccept-Language:",
+    "\nCache-Control:no-cache",
+    "\nPragma:no-cache",
+    "\nUser-Agent:Mozilla/5.0 (",
+    "\nOrigin:http",
+    "\nHost:",
+)
+
+
+def _lower_name(field: str) -> str:
+    name, _, value = field.partition(":")
+    return f"{name.lower()}:{value}"
+
+
+_CODES = [chr(code) for code in range(0x20) if chr(code) not in "\0\t\n\r"]
+_SHORT = dict(zip((*_COMMON, *_COMMON_FIELDS, *map(_lower_name, _COMMON_FIELDS)), _CODES, strict=False))
+_LONG = {short: text for text, short in _SHORT.items()}
+_SHORT_CHARACTER = re.compile(f"[{''.join(_LONG)}]")
+
+
 def _pack(line: str, headers: Headers) -> bytes:
     """Return a line and fields that have been checked: none of them holds a line break, nor a name a colon."""
-    return "\n".join([line, *[f"{name}:{value}" for name, value in headers]]).encode("latin-1")
+    text = "\n".join([line, *[f"{name}:{value}" for name, value in headers]])
+    for long, short in _SHORT.items():
+        text = text.replace(long, short)
+    return text.encode("latin-1")
 
 
 def _unpack(packed: bytes) -> tuple[str, Headers]:
-    line, *fields = packed.decode("latin-1").split("\n")
+    text = _SHORT_CHARACTER.sub(lambda match: _LONG[match[0]], packed.decode("latin-1"))
+    line, *fields = text.split("\n")
     pairs = [field.partition(":") for field in fields]
     return line, Headers((name, value) for name, _, value in pairs)
 
