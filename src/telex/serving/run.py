@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import platform
+import socket
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -20,8 +22,6 @@ from telex import native
 from telex.serving.asgi import App, Server, servers_in_use
 
 if TYPE_CHECKING:
-    import socket
-
     import uvicorn
 
 __all__ = ["MissingServer", "NoApplication", "load_app", "run"]
@@ -29,6 +29,10 @@ __all__ = ["MissingServer", "NoApplication", "load_app", "run"]
 logger = logging.getLogger("telex.serving")
 
 PROTOCOL = "telex.serving.uvicorn:Protocol"
+
+ACCEPTS_PER_TURN = 64
+"""Connections that the event loop accepts in a row. Each is some kilobytes until its handshake is done, and what many at
+once have needed the process does not give back."""
 
 USELESS_OPTIONS = {"factory", "reload", "reload_delay", "reload_dirs", "reload_excludes", "reload_includes", "workers"}
 """Options of `uvicorn.Config` that only its own command line heeds, which starts processes and loads the program."""
@@ -75,7 +79,12 @@ def run(app: App | str, *, host: str = "127.0.0.1", port: int = 8000, **options:
 
     class TelexServer(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            self.config.backlog, backlog = ACCEPTS_PER_TURN, self.config.backlog
             await super().startup(sockets)
+            for listener in [found for each in getattr(self, "servers", ()) for found in each.sockets]:
+                # asyncio takes its number of accepts in a row for the length of the system's queue.
+                with socket.socket(fileno=os.dup(listener.fileno())) as same:
+                    same.listen(backlog)
             if self.started:
                 sys.stdout.write(banner(self, application))
                 sys.stdout.flush()

@@ -28,7 +28,7 @@ import secrets
 import weakref
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 from telex.engineio import Engine, StreamTransport, WebSocketAdmission
@@ -90,16 +90,21 @@ class Protocol(AsyncioStream):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over from uvicorn's HTTP protocol."""
         self._server_state.connections.add(self)
+        before = cast("asyncio.Transport", transport).get_protocol()
         super().connection_made(transport)
+        # Its parser holds it, and it its parser: thousands of such pairs would wait for the garbage collector.
+        self._loop.call_soon(setattr, before, "parser", None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let uvicorn forget the connection."""
         self._server_state.connections.discard(self)
         super().connection_lost(exc)
+        self.sink = self._conversation = None  # type: ignore[assignment]  # which hold this object; nobody calls it now
 
     def shutdown(self) -> None:
-        """Close, for the server stops (1012, service restart)."""
-        self._conversation.shutdown()
+        """Close, for the server stops."""
+        if self._conversation is not None:
+            self._conversation.shutdown()
 
 
 class _Phase(enum.Enum):
