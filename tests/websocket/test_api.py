@@ -428,7 +428,7 @@ def test_a_pong_to_the_keepalive_answers_older_pings_too() -> None:
             assert b"mine" in payloads[:1]
             await peer.write_frame(Opcode.PONG, payloads[1])
             assert await waiting >= 0
-            assert not ws._pongs
+            assert not ws._know.pongs
             await peer.write_frame(Opcode.PONG, b"to nothing")
 
     run(main)
@@ -633,7 +633,7 @@ def test_a_wait_for_room_says_that_the_message_is_lost() -> None:
             (ws,) = server.connections
             ws.send(b"x" * 20_000_000)
             waiting = asyncio.ensure_future(ws.send("the last"))
-            await until(lambda: ws._room_waiters is not None)
+            await until(lambda: ws._know.room_waiters._futures)
             peer.reset()
             with pytest.raises(ConnectionClosed) as closed:
                 await waiting

@@ -934,7 +934,7 @@ def test_direct_messages_go_up_and_the_rest_to_the_sink(masked: bool) -> None:
 
 def test_direct_to_a_listener() -> None:
     async def scene(direct: Direct, stream: Any, peer: socket.socket) -> None:
-        direct.reader.attach(stream, None, direct, "ws")
+        direct.reader.attach(stream, "ws", direct)
         peer.send(text_frame("one") + text_frame("two"))
         assert await direct.until(2) == [("ws", "one"), ("ws", "two")]
         assert direct.reader.n_delivered == 2
@@ -979,9 +979,10 @@ def test_direct_the_program_fails(error: BaseException, to_listener: bool) -> No
                 raise error
 
         direct.on_any = fail
-        direct.reader.attach(stream, direct, *([direct, "message"] if to_listener else []))
+        direct.reader.attach(stream, direct, *([direct] if to_listener else []))
         peer.send(text_frame("bad") + text_frame("good"))
-        assert await direct.until(3) == [("message", "bad"), ("failed", error), ("message", "good")]
+        first = direct if to_listener else "message"
+        assert await direct.until(3) == [(first, "bad"), ("failed", error), (first, "good")]
         assert not direct.reader.is_delivering
 
     straight(scene)
@@ -1042,31 +1043,26 @@ def test_direct_is_one_turns_share() -> None:
     straight(scene)
 
 
-def test_direct_the_reader_and_the_listener_may_be_replaced_while_they_are_told() -> None:
+def test_direct_the_reader_may_be_replaced_while_it_delivers() -> None:
     async def scene(direct: Direct, stream: Any, peer: socket.socket) -> None:
-        first = weakref.ref(direct)
         other = Direct()
+        other.reader = reader(codec_of("compiled"), masked=True)
 
         class Listener:
             def on_message(self, ws: Any, message: Data) -> None:
-                kept = direct.reader
-                direct.reader = other.reader = reader(codec_of("compiled"), masked=True)
-                other.reader.attach(stream, other)
-                kept.attach(stream, None, other, "other")  # both ways of forgetting who is being told
-                del kept
-                other.reader.attach(stream, other)
+                other.told.append((ws, message))
+                direct.reader.is_direct = False
+                direct.reader.attach(stream, None, None)  # nobody holds this listener any more,
+                direct.reader.is_direct = False
+                other.reader.attach(stream, other)  # nor this reader
+                direct.reader = other.reader
                 gc.collect()
 
-        direct.reader.attach(stream, None, Listener(), "ws")
-        assert first() is not None
-        peer.send(text_frame("one"))
-        peer.send(text_frame("two"))
-        while not other.told:
-            await asyncio.sleep(0)
+        direct.reader.attach(stream, "ws", Listener())
+        peer.send(text_frame("one") + text_frame("two"))
+        assert await direct.until(1) == [("data", text_frame("two"))]
         peer.send(text_frame("three"))
-        told = []
-        while ("message", "three") not in told:
-            told += await other.until(1)
+        assert await other.until(2) == [("ws", "one"), ("message", "three")]
 
     straight(scene)
 

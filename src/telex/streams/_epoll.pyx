@@ -61,18 +61,10 @@ cdef extern from "sys/epoll.h" nogil:
     int epoll_ctl(int epfd, int op, int fd, epoll_event *event)
     int epoll_wait(int epfd, epoll_event *events, int maxevents, int timeout)
 
-cdef extern from "sys/uio.h" nogil:
-    struct iovec:
-        void *iov_base
-        size_t iov_len
-
 cdef extern from "sys/socket.h" nogil:
     ctypedef unsigned int socklen_t
     struct sockaddr:
         uint16_t sa_family
-    struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
     enum:
         AF_INET
         AF_INET6
@@ -83,7 +75,6 @@ cdef extern from "sys/socket.h" nogil:
         SHUT_WR
     ssize_t recv(int fd, void *buf, size_t n, int flags)
     ssize_t send(int fd, const void *buf, size_t n, int flags)
-    ssize_t sendmsg(int fd, const msghdr *msg, int flags)
     int shutdown(int fd, int how)
     int accept4(int fd, sockaddr *addr, socklen_t *size, int flags)
     int getpeername(int fd, sockaddr *addr, socklen_t *size)
@@ -137,8 +128,6 @@ cdef enum:
     # The shared buffer, and so what one stream may read in a turn: `fairness.BYTES_PER_TURN`, which is asyncio's too.
     GATHER_BYTES = 64 * 1024
     # Output up to this size is copied together for one `send`: cheaper than a vector for many small pieces.
-    MAX_PIECES = 64
-    # Pieces handed to one `sendmsg` where there is more.
     MAX_ACCEPTS = 64
     # Connections accepted in a row: about a millisecond with their handshakes.
     ADDRESS_BYTES = 28
@@ -556,38 +545,24 @@ cdef class EpollStream(_Descriptor):
     cdef Py_ssize_t _send(self) except? -2:
         """Make one system call; return what it returned."""
         cdef Py_ssize_t size, length, skip = self._n_gone
-        cdef int n = 0
         cdef unsigned char *out
-        cdef iovec pieces[MAX_PIECES]
-        cdef msghdr message
-        cdef list cork
-        if type(self._cork) is bytes:
-            return send(
-                self._fd,
-                PyBytes_AS_STRING(self._cork) + skip,
-                PyBytes_GET_SIZE(self._cork) - skip,
-                MSG_NOSIGNAL | MSG_DONTWAIT,
-            )
-        cork = <list>self._cork
-        if self._buffered_bytes <= GATHER_BYTES:
+        first = self._cork
+        if type(first) is list:
+            # Many small pieces go together, as many as fit; a large one goes by itself.
             out, size = self._poll._output, 0
-            for piece in cork:
+            for piece in <list>self._cork:
                 length = PyBytes_GET_SIZE(piece) - skip
+                if size + length > GATHER_BYTES:
+                    break
                 memcpy(out + size, PyBytes_AS_STRING(piece) + skip, length)
                 size += length
                 skip = 0
-            return send(self._fd, out, size, MSG_NOSIGNAL | MSG_DONTWAIT)
-        memset(&message, 0, sizeof(message))
-        for piece in cork:
-            pieces[n].iov_base = PyBytes_AS_STRING(piece) + skip
-            pieces[n].iov_len = PyBytes_GET_SIZE(piece) - skip
-            skip = 0
-            n += 1
-            if n == MAX_PIECES:
-                break
-        message.msg_iov = pieces
-        message.msg_iovlen = n
-        return sendmsg(self._fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if size:
+                return send(self._fd, out, size, MSG_NOSIGNAL | MSG_DONTWAIT)
+            first = (<list>self._cork)[0]
+        return send(
+            self._fd, PyBytes_AS_STRING(first) + skip, PyBytes_GET_SIZE(first) - skip, MSG_NOSIGNAL | MSG_DONTWAIT
+        )
 
     cdef int _drop(self, Py_ssize_t sent) except -1:
         """Let go of what the kernel has taken."""

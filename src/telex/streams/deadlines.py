@@ -15,6 +15,7 @@ own, put in, moved and taken out in O(1). Only the first of them is a `Deadline`
 from __future__ import annotations
 
 import heapq
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -26,6 +27,9 @@ MAX_PER_TURN = 256
 
 STALL_SECONDS = 0.1
 """A timer later than this means that the loop itself was held up; peers' bytes are then read before they are judged."""
+
+GRAIN = 0.01
+"""Seconds by which a member of a rota may be called early, so that those put in together share one number."""
 
 MIN_SWEEP = 64
 """Dead entries that are never worth sweeping."""
@@ -185,14 +189,18 @@ class Member(Protocol):
 
 
 class Rota:
-    """Call members back, each `delay` seconds after it was put in, and once. Made by `Deadlines.rota`."""
+    """Call members back, each `delay` seconds after it was put in (`GRAIN` less at most), and once.
 
-    __slots__ = ("_deadline", "_deadlines", "_delay", "_whens")
+    Made by `Deadlines.rota`.
+    """
+
+    __slots__ = ("_deadline", "_deadlines", "_delay", "_latest", "_whens")
 
     def __init__(self, deadlines: Deadlines, delay: float) -> None:
         self._deadlines = deadlines
         self._delay = delay
         self._whens: dict[Member, float] = {}  # in the order of the times, which is that of putting in
+        self._latest = -math.inf  # the last time given, which all share that come close behind
         self._deadline: Deadline | None = None  # the first member's, or one before it
 
     def __len__(self) -> int:
@@ -207,9 +215,12 @@ class Rota:
         """Call a member back after the delay. One that is in already is moved. O(1)."""
         whens = self._whens
         whens.pop(member, None)
-        whens[member] = when = self._deadlines.now() + self._delay
+        when = self._deadlines.now() + self._delay
+        if when - self._latest >= GRAIN:
+            self._latest = when
+        whens[member] = self._latest
         if self._deadline is None:
-            self._deadline = self._deadlines.at(when, self._run)
+            self._deadline = self._deadlines.at(self._latest, self._run)
 
     def discard(self, member: Member) -> None:
         """Do not call a member back. Idempotent. O(1)."""

@@ -146,9 +146,8 @@ cdef class FrameReader:
     """Read frames from a stream of bytes; see `frames.FrameReader`."""
 
     cdef public uint8_t is_direct
-    cdef readonly bint is_delivering
-    cdef readonly Py_ssize_t n_delivered
-    cdef bint _allow_rsv1
+    cdef readonly uint8_t is_delivering
+    cdef uint8_t _allow_rsv1
     cdef uint8_t _expected_mask
     cdef uint8_t _first  # the first byte of the header of the data frame whose payload is being read
     cdef int8_t _offset  # payload of that frame already handed out, modulo 4; -1: nothing was
@@ -162,7 +161,7 @@ cdef class FrameReader:
     cdef Py_ssize_t _pos
     cdef object _events
     cdef object _listener
-    cdef object _ws
+    cdef readonly Py_ssize_t n_delivered
 
     def __init__(self, *, bint expect_masked, bint allow_rsv1, max_message_size, max_fragments):
         self._expected_mask = MASKED if expect_masked else 0
@@ -192,11 +191,11 @@ cdef class FrameReader:
             ) + data
         self._data, self._pos = data, 0
 
-    def attach(self, stream, events, listener=None, ws=None):
+    def attach(self, stream, events, listener=None):
         """Take whole messages where they lie in a compiled stream's buffer; see `frames.FrameReader`."""
         if _streams is NULL or Py_TYPE(<PyObject *>stream) is not _streams.stream_type:
             return
-        self._events, self._listener, self._ws = events, listener, ws
+        self._events, self._listener = events, listener
         self.is_direct = True
         _streams.attach(<PyObject *>stream, <PyObject *>self, _receive)
 
@@ -313,7 +312,7 @@ cdef class FrameReader:
                 n_left -= 1
                 try:
                     # Held here, for the program may attach something else meanwhile.
-                    events, listener, ws = self._events, self._listener, self._ws
+                    events, listener = self._events, self._listener
                     if listener is None:
                         args[0] = <PyObject *>events
                         args[1] = <PyObject *>message
@@ -321,7 +320,7 @@ cdef class FrameReader:
                     else:
                         self.n_delivered += 1
                         args[0] = <PyObject *>listener
-                        args[1] = <PyObject *>ws
+                        args[1] = <PyObject *>events
                         args[2] = <PyObject *>message
                         _vectorcall_method(<PyObject *>_on_message, args, 3, NULL)
                 except (Exception, CancelledError):  # a plain call is no task, so nobody cancelled it

@@ -20,17 +20,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from telex.errors import ConnectionClosed
+from telex.errors import ConnectionClosed, FrameError
 from telex.limits import Limits
 from telex.streams import BYTES_PER_TURN, FRAMES_PER_TURN, Deadline, Stream, deadlines_of, turn_of
 from telex.types import Data
 from telex.websocket.codec import Sender
 from telex.websocket.connection import ConnectionCore, Role, State
+from telex.websocket.handshake import accept
 from telex.websocket.heads import Request, Response
-from telex.websocket.receivers import Calls, Inbox, Listener
+from telex.websocket.receivers import Inbox, Listener
 from telex.websocket.waiting import DONE, Acted, Pong, Waiters
 
 if TYPE_CHECKING:
@@ -73,6 +75,19 @@ class Owner(Protocol):
         """Learn that a connection is gone."""
 
 
+class _Rare:
+    """Hold what only few connections ever have."""
+
+    __slots__ = ("closed_waiters", "pongs", "room_waiters", "slow", "verdict")
+
+    def __init__(self) -> None:
+        self.room_waiters = Waiters()
+        self.closed_waiters = Waiters()
+        self.pongs: dict[bytes, asyncio.Future[float | None]] = {}  # pings of the program's
+        self.slow: tuple[Deadline, int] | None = None  # while the buffer is over the high mark
+        self.verdict: tuple[int, str] | None = None  # where we know better than the core why it ended
+
+
 class Connection(Sender):
     """Talk to one peer. Made by `serve` and `connect`.
 
@@ -89,22 +104,18 @@ class Connection(Sender):
 
     __slots__ = (
         "__weakref__",
-        "_closed_waiters",
         "_deadline",
-        "_events",
+        "_inbox",
         "_is_continuing",
         "_is_holding_answers",
         "_is_processing",
-        "_limits",
+        "_listener",
         "_loop",
+        "_n_received",
         "_owner",
-        "_pongs",
+        "_rare",
         "_request",
         "_response",
-        "_room_waiters",
-        "_slow",
-        "_stream",
-        "_verdict",
         "core",
         "subprotocol",
     )
@@ -118,7 +129,7 @@ class Connection(Sender):
         *,
         listener: Listener | None,
         request: Request,
-        response: Response,
+        response: Response | None,
         subprotocol: str | None,
         deflate: DeflateParameters | None,
         limits: Limits,
@@ -128,27 +139,23 @@ class Connection(Sender):
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._request = request.pack()
-        self._response = response.pack()
+        self._response = None if response is None else response.pack()
         self.subprotocol = subprotocol
         self.n_sent = 0
         self.high_mark = limits.send_buffer_high
         self.plain = stream if deflate is None and role is Role.SERVER else None
-        self._stream = stream
-        self._limits = limits
-        self._events: Inbox | Calls = Inbox(self, limits) if listener is None else Calls(self, listener)
+        self._listener = listener
+        self._inbox = Inbox(self, limits) if listener is None else None
+        self._n_received = 0  # by a listener, but for those that went straight to it
         self._is_processing = False
         self._is_continuing = False  # in the next turn
         self._is_holding_answers = False  # the listener's answers fill the buffer, so no more is read
         self._deadline: Deadline | None = None
-        self._slow: tuple[Deadline, int] | None = None  # while the buffer is over the high mark
-        self._verdict: tuple[int, str] | None = None  # where we know better than the core why it ended
-        self._room_waiters: Waiters | None = None
-        self._closed_waiters: Waiters | None = None
-        self._pongs: dict[bytes, asyncio.Future[float | None]] | None = None
+        self._rare: _Rare | None = None
         self._owner = owner
         self.core = ConnectionCore(
             role,
-            self._events,
+            self if self._inbox is None else self._inbox,
             stream,
             limits=limits,
             deflate=deflate,
@@ -175,22 +182,24 @@ class Connection(Sender):
     @property
     def response(self) -> Response:
         """The answer to it."""
+        if self._response is None:  # it followed from the request
+            return accept(self.request, subprotocols=() if self.subprotocol is None else (self.subprotocol,))[0]
         return Response.unpack(self._response)
 
     @property
     def remote_address(self) -> Any:
         """The peer's socket address, as the stream knows it."""
-        return self._stream.get_extra_info("peername")
+        return self.core.stream.get_extra_info("peername")
 
     @property
     def local_address(self) -> Any:
         """Our own socket address; None once the connection is gone."""
-        return self._stream.get_extra_info("sockname")
+        return self.core.stream.get_extra_info("sockname")
 
     @property
     def n_received(self) -> int:
         """Messages received."""
-        return self._events.n_received
+        return self._n_received + self.core.n_delivered if self._inbox is None else self._inbox.n_received
 
     @property
     def state(self) -> State:
@@ -205,38 +214,40 @@ class Connection(Sender):
     @property
     def close_code(self) -> int | None:
         """How it ended: the peer's code, ours where the peer broke a rule, 1006 where it was lost; None before."""
-        return self.core.close_code if self._verdict is None else self._verdict[0]
+        verdict = self._verdict
+        return self.core.close_code if verdict is None else verdict[0]
 
     @property
     def close_reason(self) -> str:
         """The reason that belongs to `close_code`."""
-        return self.core.close_reason if self._verdict is None else self._verdict[1]
+        verdict = self._verdict
+        return self.core.close_reason if verdict is None else verdict[1]
 
     @property
     def buffered_bytes(self) -> int:
         """Bytes sent that the operating system has not taken yet."""
-        return self._stream.buffered_bytes
+        return self.core.stream.buffered_bytes
 
     @property
     def limits(self) -> Limits:
         """The bounds this connection keeps."""
-        return self._limits
+        return self.core.limits
 
     def statistics(self) -> Statistics:
         """Return what the connection has done so far."""
         return Statistics(
             n_received=self.n_received,
             n_sent=self.n_sent,
-            received_bytes=self._stream.received_bytes,
-            sent_bytes=self._stream.sent_bytes,
-            buffered_bytes=self._stream.buffered_bytes,
-            n_waiting=len(self._events.messages),
+            received_bytes=self.core.stream.received_bytes,
+            sent_bytes=self.core.stream.sent_bytes,
+            buffered_bytes=self.core.stream.buffered_bytes,
+            n_waiting=0 if self._inbox is None else len(self._inbox.messages),
             latency=self.core.latency,
         )
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what the stream knows, for example `ssl_object`."""
-        return self._stream.get_extra_info(name, default)
+        return self.core.stream.get_extra_info(name, default)
 
     # What a program does
 
@@ -246,7 +257,7 @@ class Connection(Sender):
         Raises `ConnectionClosed` when no more will come, `RuntimeError` when another task waits here already.
         **Cancellation**: loses nothing.
         """
-        return await self._events.get()
+        return await self._queue.get()
 
     def __aiter__(self) -> AsyncIterator[Data]:
         return self
@@ -254,7 +265,7 @@ class Connection(Sender):
     async def __anext__(self) -> Data:
         """Return the next message; end quietly where the peer is done (1000, 1001 or no code)."""
         try:
-            return await self._events.get()
+            return await self._queue.get()
         except ConnectionClosed as error:
             if error.code in QUIET_CODES:
                 raise StopAsyncIteration from None
@@ -294,8 +305,8 @@ class Connection(Sender):
             raise self.closed_error()
         self.core.send_encoded(frame)
         self.n_sent += 1
-        if self._stream.buffered_bytes > self.high_mark:
-            self._watch(self._stream.buffered_bytes, len(frame))
+        if self.core.stream.buffered_bytes > self.high_mark:
+            self._watch(self.core.stream.buffered_bytes, len(frame))
 
     def ping(self, payload: bytes | None = None) -> Pong:
         """Send a ping at once; awaiting the result gives the round-trip time in seconds.
@@ -304,9 +315,7 @@ class Connection(Sender):
         """
         payload = self.core.ping(self.now(), payload)
         future: asyncio.Future[float | None] = self._loop.create_future()
-        if self._pongs is None:
-            self._pongs = {}
-        self._pongs[payload] = future
+        self._know.pongs[payload] = future
         self._sync()
         return Pong(self, future)
 
@@ -322,18 +331,16 @@ class Connection(Sender):
 
     def abort(self) -> None:
         """Cut the connection without a word."""
-        self._stream.abort()
+        self.core.stream.abort()
 
     async def wait_closed(self) -> None:
         """Wait until the connection is gone. Messages not yet received stay where they are.
 
         Where the task that receives waits here, those that come when the inbox is full are dropped.
         """
-        with self._events.left():
+        with nullcontext() if self._inbox is None else self._inbox.left():
             while self.core.state is not State.CLOSED:
-                if self._closed_waiters is None:
-                    self._closed_waiters = Waiters()
-                await self._closed_waiters.wait()
+                await self._know.closed_waiters.wait()
 
     async def __aenter__(self) -> Connection:
         return self
@@ -345,13 +352,18 @@ class Connection(Sender):
 
     def open(self, early: bytes = b"") -> None:
         """Begin: tell the listener, then take the bytes that came with the opening handshake."""
-        self._guard(self._events.opened)
+        if self._listener is None:
+            self.core.attach()
+        else:
+            self.core.attach(self._listener)
+            self._guard(self._tell_open)
         if early:
             self.data_received(early)
 
     def adopt(self) -> None:
         """Note that the running task is the one that receives."""
-        self._events.adopt()
+        if self._inbox is not None:
+            self._inbox.adopt()
 
     # What the stream calls
 
@@ -369,8 +381,8 @@ class Connection(Sender):
         """Take note of room (see `StreamSink`)."""
         self._forget_slow()
         self.core.writing_resumed()
-        if self._room_waiters is not None:
-            self._room_waiters.wake()
+        if self._rare is not None:
+            self._rare.room_waiters.wake()
         if self._is_holding_answers:
             self._is_holding_answers = False
             self.read_on()
@@ -380,25 +392,59 @@ class Connection(Sender):
         self.core.connection_lost()
         self._forget_slow()
         self._sync()
-        pongs, self._pongs = self._pongs or {}, None
-        for pong in pongs.values():
-            if not pong.done():
-                pong.set_result(None)
+        rare = self._rare
+        if rare is not None:
+            for pong in rare.pongs.values():
+                if not pong.done():
+                    pong.set_result(None)
+            rare.pongs.clear()
         self._guard(self._tell_end)
-        for waiters in (self._room_waiters, self._closed_waiters):
-            if waiters is not None:
-                waiters.wake()
+        if rare is not None:
+            rare.room_waiters.wake()
+            rare.closed_waiters.wake()
         if self._owner is not None:
             self._owner.connection_ended(self)
 
-    # What the events call
+    # What the core tells, where there is a listener (see `Events`); where there is none, it tells the inbox
 
-    def pong_received(self, latency: float | None) -> None:
+    def message_received(self, message: Data) -> None:
+        """Hand a message on that did not come straight from the stream."""
+        self._n_received += 1
+        self._told.on_message(self, message)
+
+    def ping_received(self, payload: bytes) -> None:
+        """Hand a ping on."""
+        self._told.on_ping(self, payload)
+
+    def pong_received(self, payload: bytes, latency: float | None) -> None:
+        """Hand a pong on."""
+        self.answer_pings(latency)
+        self._told.on_pong(self, payload, latency)
+
+    def close_received(self, code: int, reason: str) -> None:
+        """Close in turn: a listener owes no answers."""
+        self.finish()
+
+    def violation(self, error: FrameError) -> None:
+        """Close because of what the peer did."""
+        logger.debug("%s: %s", self.remote_address, error)
+        self.finish()
+
+    def program_failed(self) -> None:
+        """Close because of what the program has just raised: the current exception."""
+        logger.exception("the listener of %r failed", self)
+        self.core.close(self.now(), 1011, "internal error")
+        self._sync()
+
+    # What the inbox calls, too
+
+    def answer_pings(self, latency: float | None) -> None:
         """Answer those who wait for this ping or an older one, be this one theirs or the keepalive's."""
-        if latency is None or self._pongs is None:
+        if latency is None or self._rare is None:
             return
-        for answered in [older for older in self._pongs if not self.core.awaits(older)]:
-            future = self._pongs.pop(answered)
+        pongs = self._rare.pongs
+        for answered in [older for older in pongs if not self.core.awaits(older)]:
+            future = pongs.pop(answered)
             if not future.done():
                 future.set_result(latency)
 
@@ -419,6 +465,28 @@ class Connection(Sender):
 
     # Inside
 
+    @property
+    def _know(self) -> _Rare:
+        """What only few connections have; from now on this one does."""
+        if self._rare is None:
+            self._rare = _Rare()
+        return self._rare
+
+    @property
+    def _verdict(self) -> tuple[int, str] | None:
+        return None if self._rare is None else self._rare.verdict
+
+    @property
+    def _told(self) -> Listener:
+        assert self._listener is not None  # else the inbox would be told
+        return self._listener
+
+    @property
+    def _queue(self) -> Inbox:
+        if self._inbox is None:
+            raise RuntimeError("the messages of this connection go to its listener")
+        return self._inbox
+
     def _process(self) -> None:
         """Handle this turn's share of the input, and leave the rest to the next turn."""
         if self._is_processing:
@@ -428,7 +496,7 @@ class Connection(Sender):
             more = self.core.process(self.now(), FRAMES_PER_TURN, BYTES_PER_TURN)
         except (Exception, asyncio.CancelledError):  # a plain call is no task, so nobody cancelled it
             more = True
-            self.blame_program()
+            self.program_failed()
         finally:
             self._is_processing = False
         if more and not self._is_continuing:
@@ -452,17 +520,17 @@ class Connection(Sender):
         try:
             call()
         except (Exception, asyncio.CancelledError):
-            self.blame_program()
+            self.program_failed()
 
     def _tell_end(self) -> None:
         error = self.closed_error()
-        self._events.lost(error.code, error.reason)
+        if self._inbox is None:
+            self._told.on_close(self, error.code, error.reason)
+        else:
+            self._inbox.end()
 
-    def blame_program(self) -> None:
-        """Close because of what the program has just raised: the current exception."""
-        logger.exception("the listener of %r failed", self)
-        self.core.close(self.now(), 1011, "internal error")
-        self._sync()
+    def _tell_open(self) -> None:
+        self._told.on_open(self)
 
     def beat(self) -> None:
         """Let the core ping, for it is time to (see `Rota`)."""
@@ -479,13 +547,13 @@ class Connection(Sender):
         if not core.can_send:
             self.plain = None
         if ping_due is not None:
-            rota = deadlines_of(self._loop).rota(self._limits.ping_interval)
+            rota = deadlines_of(self._loop).rota(self.core.limits.ping_interval)
             if rota.when(self) is None:
                 rota.put(self)
             if when == ping_due:
                 when = None
         elif core.state is State.CLOSED:
-            deadlines_of(self._loop).rota(self._limits.ping_interval).discard(self)
+            deadlines_of(self._loop).rota(self.core.limits.ping_interval).discard(self)
         if deadline is None:
             if when is not None:
                 self._deadline = deadlines_of(self._loop).at(when, self._wake)
@@ -504,48 +572,47 @@ class Connection(Sender):
         if (
             (self._is_processing or self.core.is_delivering)
             and not self._is_holding_answers
-            and isinstance(self._events, Calls)
+            and self._inbox is None
         ):
             # A listener cannot wait for room. Where it answers a peer that does not read, we stop reading that peer;
             # what others make us send to it is no reason to turn a deaf ear.
             self._is_holding_answers = True
             self.core.pause_reading(self.now())
-        if buffered > self._limits.send_buffer_max and buffered - size > self.high_mark:
+        if buffered > self.core.limits.send_buffer_max and buffered - size > self.high_mark:
             # It lagged before, so this is not only the size of one message, which is the program's own choice.
             # Nothing is added from here on, and what is there has `close_timeout` to leave.
-            self._verdict = TOO_SLOW
+            self._know.verdict = TOO_SLOW
             self.plain = None
             self.core.close(self.now(), *TOO_SLOW)
             self._after_call()
-        elif self._slow is None:
+        elif self._know.slow is None:
             self._expect_progress()
 
     def _expect_progress(self) -> None:
-        when = self.now() + self._limits.slow_consumer_timeout
-        self._slow = deadlines_of(self._loop).at(when, self._judge_slow), self._stream.acknowledged_bytes
+        when = self.now() + self.core.limits.slow_consumer_timeout
+        self._know.slow = deadlines_of(self._loop).at(when, self._judge_slow), self.core.stream.acknowledged_bytes
 
     def _judge_slow(self) -> None:
-        mark = 0 if self._slow is None else self._slow[1]
-        self._slow = None
-        if self._stream.buffered_bytes <= self.high_mark:
+        rare = self._know
+        mark, rare.slow = 0 if rare.slow is None else rare.slow[1], None
+        if self.core.stream.buffered_bytes <= self.high_mark:
             return
-        if self._stream.acknowledged_bytes > mark:
+        if self.core.stream.acknowledged_bytes > mark:
             self._expect_progress()
         else:
-            self._verdict = TOO_SLOW
+            self._know.verdict = TOO_SLOW
             self.plain = None
-            self._stream.abort()
+            self.core.stream.abort()
 
     def _forget_slow(self) -> None:
-        if self._slow is not None:
-            self._slow[0].cancel()
-            self._slow = None
+        rare = self._rare
+        if rare is not None and rare.slow is not None:
+            rare.slow[0].cancel()
+            rare.slow = None
 
     def _wait_for_room(self) -> Generator[Any, None, None]:
-        while self._stream.buffered_bytes > self.high_mark:
-            if self._room_waiters is None:
-                self._room_waiters = Waiters()
-            yield from self._room_waiters.wait().__await__()
+        while self.core.stream.buffered_bytes > self.high_mark:
+            yield from self._know.room_waiters.wait().__await__()
             if self.core.state is State.CLOSED:  # what waited is lost
                 raise self.closed_error()
         if self._verdict is not None:

@@ -103,9 +103,6 @@ _NEXT = {
 
 _CAN_SEND = frozenset({State.OPEN, State.CLOSE_OWED})
 
-_NO_PINGS: dict[bytes, float] = {}
-"""Stands for the pings of a connection that has none under way; never changed."""
-
 
 class Events(Protocol):
     """Take what a connection received: plain calls, made while `process` (or `wake`) runs.
@@ -156,6 +153,19 @@ class _Assembly:
         self.utf8 = utf8  # where it is text
 
 
+class _Beats:
+    """Hold what is known of pings and pongs."""
+
+    __slots__ = ("latency", "owed_pong", "pings", "pong_due", "quota")
+
+    def __init__(self, quota: Quota) -> None:
+        self.quota = quota  # of the peer's control frames
+        self.pings: dict[bytes, float] = {}  # ours without an answer, oldest first, and when they were sent
+        self.pong_due: float | None = None
+        self.owed_pong: bytes | None = None
+        self.latency: float | None = None
+
+
 class _Ending:
     """Hold what is known of a connection's end."""
 
@@ -190,6 +200,7 @@ class ConnectionCore:
     __slots__ = (
         "_assembly",
         "_close_due",
+        "_beats",
         "_codecs",
         "_ending",
         "_eof",
@@ -197,23 +208,18 @@ class ConnectionCore:
         "_is_behind",
         "_is_server",
         "_keepalive",
-        "_limits",
         "_message_due",
         "_n_delivered",
-        "_owed_pong",
         "_paused_at",
-        "_pings",
-        "_pong_due",
-        "_quota",
         "_reader",
         "_share",
-        "_stream",
         "_token",
         "can_send",
         "deadline",
-        "latency",
+        "limits",
         "ping_due",
         "state",
+        "stream",
     )
 
     def __init__(
@@ -230,12 +236,11 @@ class ConnectionCore:
     ) -> None:
         self.state = State.OPEN
         self.can_send = True
-        self.latency: float | None = None
         self.deadline: float | None = None
         self._is_server = role is Role.SERVER
         self._events = events
-        self._stream = stream
-        self._limits = limits
+        self.stream = stream
+        self.limits = limits
         self._token = token
         self._keepalive = keepalive
         self._codecs: tuple[Inflator, Deflator] | None = None  # where permessage-deflate was negotiated
@@ -252,24 +257,21 @@ class ConnectionCore:
         )
         self._n_delivered = 0  # messages that went straight to a listener, by readers of before
         self._assembly: _Assembly | None = None  # the message that is open
-        self._quota: Quota | None = None  # of control frames, from the first that we did not ask for
-        self._pings = _NO_PINGS  # ours without an answer, oldest first, and when they were sent
-        self._owed_pong: bytes | None = None
+        self._beats: _Beats | None = None  # from the first ping on, ours or the peer's
         self._ending: _Ending | None = None  # from the first sign of the end on
         self._eof = False  # the peer sent its last byte
         self._share = 0  # bytes that `process` may still handle in this call
         self._is_behind = False  # `process` left something for its next call
         self._paused_at: float | None = None  # since when the program does not want more messages
         self._message_due: float | None = None
-        self._pong_due: float | None = None
         self.ping_due = now + limits.ping_interval if keepalive else None
         self._close_due: float | None = None
         self._rearm()
 
-    def attach(self, listener: Any = None, ws: Any = None) -> None:
+    def attach(self, listener: Any = None) -> None:
         """Let whole messages go straight up from the stream, where it can do that (see `FrameReader.attach`)."""
         if self._reader is not None:
-            self._reader.attach(self._stream, self._events, listener, ws)
+            self._reader.attach(self.stream, self._events, listener)
 
     @property
     def close_code(self) -> int | None:
@@ -306,8 +308,8 @@ class ConnectionCore:
     def receive_eof(self, now: float) -> None:
         """Note that the peer sent its last byte. **Next**: `process`, for what came before takes effect first."""
         self._eof = True
-        if self.state is State.ENDING and not self._stream.is_closing:  # a client that waited for the server's end
-            self._stream.close()
+        if self.state is State.ENDING and not self.stream.is_closing:  # a client that waited for the server's end
+            self.stream.close()
 
     def process(self, now: float, max_frames: int, max_bytes: int = _NO_BOUND) -> bool:
         """Read what was fed and tell `events`; return True when more is left: call again in the next turn.
@@ -360,7 +362,7 @@ class ConnectionCore:
         if self._paused_at is None and self.state is State.OPEN:
             self._paused_at = now
             self._go_direct(False)
-            self._stream.pause_reading()
+            self.stream.pause_reading()
             self._rearm()
 
     def resume_reading(self, now: float) -> None:
@@ -370,7 +372,7 @@ class ConnectionCore:
             self._shift(now - since)
             self._go_direct(True)
             if not self._is_behind:
-                self._stream.resume_reading()
+                self.stream.resume_reading()
 
     def connection_lost(self) -> None:
         """Note that the stream is gone; frees what the connection held. May be called in any state, more than once."""
@@ -381,7 +383,9 @@ class ConnectionCore:
 
     def writing_resumed(self) -> None:
         """Note that the output has drained: send the pong that waited for it."""
-        payload, self._owed_pong = self._owed_pong, None
+        if self._beats is None:
+            return
+        payload, self._beats.owed_pong = self._beats.owed_pong, None
         if payload is not None and self.state is State.OPEN:
             self._write(Opcode.PONG, payload)
 
@@ -400,7 +404,7 @@ class ConnectionCore:
         if not self.can_send:
             raise self._closed()
         if self._codecs is None:
-            return write_message(self._stream, message, None if self._is_server else self._token(4))
+            return write_message(self.stream, message, None if self._is_server else self._token(4))
         deflator = self._codecs[1]
         opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
         payload = message.encode() if isinstance(message, str) else message
@@ -412,13 +416,13 @@ class ConnectionCore:
             self._write(opcode, deflator.deflate(payload), rsv1=True)
         else:
             self._write(opcode, payload)
-        return self._stream.buffered_bytes
+        return self.stream.buffered_bytes
 
     def send_encoded(self, frame: bytes) -> None:
         """Send a frame that was encoded before, unmasked: what a server sends to many. Raises `ConnectionClosed`."""
         if not self.can_send:
             raise self._closed()
-        self._stream.write(frame)
+        self.stream.write(frame)
 
     def ping(self, now: float, payload: bytes | None = None) -> bytes:
         """Send a ping and return its payload; without one given, unpredictable bytes.
@@ -430,20 +434,19 @@ class ConnectionCore:
             raise self._closed()
         if payload is None:
             payload = self._token(_PING_BYTES)
-        elif payload in self._pings:
+        elif payload in self._beat.pings:
             raise ValueError("a ping with this payload still waits for its pong")
         self._write(Opcode.PING, payload)
-        if self._pings is _NO_PINGS:
-            self._pings = {}
-        self._pings[payload] = now
-        if self._keepalive and self._pong_due is None:
-            self._pong_due = now + self._limits.ping_timeout
+        beats = self._beat
+        beats.pings[payload] = now
+        if self._keepalive and beats.pong_due is None:
+            beats.pong_due = now + self.limits.ping_timeout
             self._rearm()
         return payload
 
     def awaits(self, payload: bytes) -> bool:
         """Tell whether a ping of ours with this payload has no answer yet: its own, or one to a ping after it."""
-        return payload in self._pings
+        return self._beats is not None and payload in self._beats.pings
 
     def close(self, now: float, code: int | None = 1000, reason: str = "") -> None:
         """Begin the closing handshake; where the peer began it, finish it with the Close that is owed.
@@ -458,7 +461,7 @@ class ConnectionCore:
         elif self.state is State.OPEN:
             self._write(Opcode.CLOSE, payload)
             self._end.ours = (1005 if code is None else code, reason)
-            self._move(_Cue.CLOSE, now + self._limits.close_timeout)
+            self._move(_Cue.CLOSE, now + self.limits.close_timeout)
 
     def finish(self, now: float) -> None:
         """Send the Close that is owed (the peer's code back, or the violation's) and end; else do nothing.
@@ -468,7 +471,7 @@ class ConnectionCore:
         if self.state is State.CLOSE_OWED:
             if self._end.owed is not None:
                 self._write(Opcode.CLOSE, self._end.owed)
-            self._move(_Cue.FINISH, now + self._limits.close_timeout)
+            self._move(_Cue.FINISH, now + self.limits.close_timeout)
 
     # Time
 
@@ -479,7 +482,7 @@ class ConnectionCore:
         if self._paused_at is not None:
             # Nothing is read, so neither an answer nor the end would be seen, only that TCP gets no more through.
             # RFC 6455 §5.5.3: an unsolicited pong is a heartbeat in one direction. No answers to it pile up.
-            self.ping_due = now + self._limits.ping_interval
+            self.ping_due = now + self.limits.ping_interval
             self._write(Opcode.PONG, b"")
             self._rearm()
             return
@@ -494,7 +497,7 @@ class ConnectionCore:
             else:
                 self._close_due = None
                 self._record(1006, "the closing handshake took too long")
-                self._stream.abort()
+                self.stream.abort()
         elif _is_due(self._message_due, now):
             self._fail(FrameError(1008, "a message took too long"), now)
         elif _is_due(self._pong_due, now):
@@ -502,9 +505,9 @@ class ConnectionCore:
                 self._fail(FrameError(1011, "keepalive ping timeout"), now)
             else:
                 # A pong cannot overtake the frame that is being sent; `message_timeout` bounds how long that may take.
-                self._pong_due = now + self._limits.ping_timeout
+                self._beat.pong_due = now + self.limits.ping_timeout
         elif _is_due(self.ping_due, now):
-            self.ping_due = now + self._limits.ping_interval
+            self.ping_due = now + self.limits.ping_interval
             self.ping(now)
         self._rearm()
 
@@ -518,10 +521,11 @@ class ConnectionCore:
     def _shift(self, delay: float) -> None:
         """Leave time in which nothing could be read out of every account."""
         self._message_due = None if self._message_due is None else self._message_due + delay
-        self._pong_due = None if self._pong_due is None else self._pong_due + delay
         self._close_due = None if self._close_due is None else self._close_due + delay
-        if self._pings:
-            self._pings = {payload: sent + delay for payload, sent in self._pings.items()}
+        beats = self._beats
+        if beats is not None:
+            beats.pong_due = None if beats.pong_due is None else beats.pong_due + delay
+            beats.pings = {payload: sent + delay for payload, sent in beats.pings.items()}
         self._rearm()
 
     # Inside
@@ -529,20 +533,20 @@ class ConnectionCore:
     def _fall_behind(self) -> bool:
         """End a `process` that left something."""
         self._is_behind = True
-        self._stream.pause_reading()
+        self.stream.pause_reading()
         return True
 
     def _caught_up(self, reader: FrameReader, now: float) -> None:
         """End a `process` that read all there was."""
         if self._is_behind:
             self._is_behind = False
-            self._stream.resume_reading()
+            self.stream.resume_reading()
         if self._eof:
             self._record(1006, "the peer ended the connection without a Close frame")
-            self._move(_Cue.EOF, now + self._limits.close_timeout)
+            self._move(_Cue.EOF, now + self.limits.close_timeout)
             self._events.close_received(1006, self.close_reason)
         elif self.state is State.OPEN and (self._message_due is None) is reader.has_open_message:
-            self._message_due = now + self._limits.message_timeout if reader.has_open_message else None
+            self._message_due = now + self.limits.message_timeout if reader.has_open_message else None
             self._rearm()
 
     def _assemble(self, frame: Frame) -> Data | None:
@@ -591,10 +595,10 @@ class ConnectionCore:
         elif frame.opcode is Opcode.PING:
             # RFC 6455 §5.5.3: an endpoint that has not answered yet may answer the newest ping only. Where the peer
             # does not read what we send, this keeps its pings from filling our memory.
-            if self._stream.buffered_bytes > self._limits.send_buffer_high:
-                self._owed_pong = payload
+            if self.stream.buffered_bytes > self.limits.send_buffer_high:
+                self._beat.owed_pong = payload
             else:
-                self._owed_pong = None
+                self._beat.owed_pong = None
                 self._write(Opcode.PONG, payload)
             self._events.ping_received(payload)
         else:
@@ -602,26 +606,38 @@ class ConnectionCore:
 
     def _may_control(self, pong: bytes | None, now: float) -> bool:
         """Charge a control frame to the peer's quota; the answer to a ping of ours is free."""
-        if pong is not None and pong in self._pings:
-            return True
-        if self._quota is None:
-            self._quota = Quota(self._limits.max_control_per_second, self._limits.max_control_burst)
-        return self._quota.take(now)
+        beats = self._beat
+        return (pong is not None and pong in beats.pings) or beats.quota.take(now)
+
+    @property
+    def _beat(self) -> _Beats:
+        """What is known of pings and pongs, which begins with this."""
+        if self._beats is None:
+            self._beats = _Beats(Quota(self.limits.max_control_per_second, self.limits.max_control_burst))
+        return self._beats
+
+    @property
+    def _pong_due(self) -> float | None:
+        return None if self._beats is None else self._beats.pong_due
+
+    @property
+    def latency(self) -> float | None:
+        """The last round trip of a ping in seconds."""
+        return None if self._beats is None else self._beats.latency
 
     def _answered(self, payload: bytes, now: float) -> float | None:
         """Strike off the ping that a pong answers, with those before it, and return the round-trip time."""
-        sent = self._pings.get(payload)
+        beats = self._beat
+        sent = beats.pings.get(payload)
         if sent is None:
             return None
-        payloads = list(self._pings)
+        payloads = list(beats.pings)
         for answered in payloads[: payloads.index(payload) + 1]:
-            del self._pings[answered]
-        if not self._pings:
-            self._pings = _NO_PINGS
-        self._pong_due = now + self._limits.ping_timeout if self._keepalive and self._pings else None
+            del beats.pings[answered]
+        beats.pong_due = now + self.limits.ping_timeout if self._keepalive and beats.pings else None
         self._rearm()
-        self.latency = now - sent
-        return self.latency
+        beats.latency = now - sent
+        return beats.latency
 
     def _peer_close(self, payload: bytes, now: float) -> None:
         """Obey the peer's Close (RFC 6455 §5.5.1, §7.1.5)."""
@@ -632,7 +648,7 @@ class ConnectionCore:
             return
         self._record(code, reason)
         self._end.owed = payload[:2]  # "it typically echos the status code it received"; none where there was none
-        self._move(_Cue.PEER_CLOSE, now + self._limits.close_timeout)
+        self._move(_Cue.PEER_CLOSE, now + self.limits.close_timeout)
         self._events.close_received(code, reason)
 
     def _fail(self, error: FrameError, now: float) -> None:
@@ -640,7 +656,7 @@ class ConnectionCore:
         self._record(error.code, error.reason)
         text = error.reason.encode()[:MAX_CLOSE_REASON].decode(errors="ignore")
         self._end.owed = encode_close(error.code, text)
-        self._move(_Cue.FAIL, now + self._limits.close_timeout)
+        self._move(_Cue.FAIL, now + self.limits.close_timeout)
         self._events.violation(error)
 
     def _record(self, code: int, reason: str) -> None:
@@ -667,8 +683,10 @@ class ConnectionCore:
         self.can_send = state in _CAN_SEND
         # An open message never ends now, no ping needs an answer, and only the end itself has a deadline.
         self._assembly = None
-        self._pings = _NO_PINGS
-        self._message_due = self._pong_due = self.ping_due = None
+        if self._beats is not None:
+            self._beats.pings.clear()
+            self._beats.pong_due = None
+        self._message_due = self.ping_due = None
         if close_due is None or self._close_due is None or cue is _Cue.FINISH:
             self._close_due = close_due
         self._go_direct(False)
@@ -678,11 +696,11 @@ class ConnectionCore:
         if state is not State.CLOSED:
             # The end must be seen, whatever the program wants to read.
             self._is_behind, self._paused_at = False, None
-            self._stream.resume_reading()
+            self.stream.resume_reading()
         # RFC 6455 §7.1.1: "the server MUST close the connection first"; a client waits for that, unless there is
         # nothing to wait for.
         if state is State.ENDING and (self._is_server or self._eof or cue is _Cue.FAIL):
-            self._stream.close()
+            self.stream.close()
         self._rearm()
 
     def _go_direct(self, is_direct: bool) -> None:
@@ -693,7 +711,7 @@ class ConnectionCore:
     def _write(self, opcode: Opcode, payload: bytes | bytearray, rsv1: bool = False) -> None:
         """Send one frame; what a client sends is masked, each time anew (RFC 6455 §5.3)."""
         mask = None if self._is_server else self._token(4)
-        self._stream.write(encode_frame(opcode, payload, rsv1=rsv1, mask=mask))
+        self.stream.write(encode_frame(opcode, payload, rsv1=rsv1, mask=mask))
 
 
 def _is_due(due: float | None, now: float) -> bool:

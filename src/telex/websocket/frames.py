@@ -216,11 +216,11 @@ class FrameReader:
         self._data = self._data[self._pos :] + data  # nothing left plus bytes is those bytes, not a copy
         self._pos = 0
 
-    def attach(self, stream: Stream, events: Any, listener: Any = None, ws: Any = None) -> None:
+    def attach(self, stream: Stream, events: Any, listener: Any = None) -> None:
         """Take whole messages where they lie in a compiled stream's buffer: only the compiled twin can.
 
         Where the stream is of that kind, a message that came whole, in one frame and uncompressed, goes straight to
-        `events.message_received(message)`, or where there is a listener to `listener.on_message(ws, message)`, while
+        `events.message_received(message)`, or where there is a listener to `listener.on_message(events, message)`, while
         nothing else is open and `is_direct` is true; it can be switched off and on again. All else goes to the
         stream's sink as ever. What these calls raise is told to `events.program_failed()`, in whose time it is the
         current exception. `is_delivering` says that such a call is being made, `n_delivered` how many went to the

@@ -1,7 +1,7 @@
 """Where the messages of a connection go: into an inbox, or to a listener.
 
-Rule of this module: each receiver is the `Events` of a `ConnectionCore`, called while it reads; it knows who wants the
-messages and when the end may take effect, and nothing of the protocol.
+Rule of this module: it knows who wants the messages and when the end may take effect, and nothing of the protocol. The
+inbox is the `Events` of a `ConnectionCore`; for a listener, `Connection` itself is, which has nothing to decide.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from telex.types import Data, size_of
 if TYPE_CHECKING:
     from telex.websocket.api import Connection
 
-__all__ = ["Calls", "Inbox", "Listener"]
+__all__ = ["Inbox", "Listener"]
 
 logger = logging.getLogger("telex.websocket")
 
@@ -101,7 +101,7 @@ class Inbox:
         pass
 
     def pong_received(self, payload: bytes, latency: float | None) -> None:
-        self._connection.pong_received(latency)
+        self._connection.answer_pings(latency)
 
     def close_received(self, code: int, reason: str) -> None:
         self.end()
@@ -111,15 +111,9 @@ class Inbox:
         self.end()
 
     def program_failed(self) -> None:
-        self._connection.blame_program()
+        self._connection.program_failed()
 
     # Called by the connection.
-
-    def opened(self) -> None:
-        self._connection.core.attach()
-
-    def lost(self, code: int, reason: str) -> None:
-        self.end()
 
     def end(self) -> None:
         """Note that no more messages come; finish at once where the program owes no answer."""
@@ -183,58 +177,3 @@ class Inbox:
             self._is_full = False
             self._connection.read_on()
         return message
-
-
-class Calls:
-    """Call a listener: the `Events` of a connection that is not read with `recv`."""
-
-    __slots__ = ("_connection", "_listener", "_n_received")
-
-    messages: tuple[Data, ...] = ()
-
-    def __init__(self, connection: Connection, listener: Listener) -> None:
-        self._connection = connection
-        self._listener = listener
-        self._n_received = 0
-
-    @property
-    def n_received(self) -> int:
-        return self._n_received + self._connection.core.n_delivered
-
-    def message_received(self, message: Data) -> None:
-        self._n_received += 1
-        self._listener.on_message(self._connection, message)
-
-    def ping_received(self, payload: bytes) -> None:
-        self._listener.on_ping(self._connection, payload)
-
-    def pong_received(self, payload: bytes, latency: float | None) -> None:
-        self._connection.pong_received(latency)
-        self._listener.on_pong(self._connection, payload, latency)
-
-    def close_received(self, code: int, reason: str) -> None:
-        self._connection.finish()
-
-    def violation(self, error: FrameError) -> None:
-        logger.debug("%s: %s", self._connection.remote_address, error)
-        self._connection.finish()
-
-    def program_failed(self) -> None:
-        self._connection.blame_program()
-
-    def opened(self) -> None:
-        self._connection.core.attach(self._listener, self._connection)
-        self._listener.on_open(self._connection)
-
-    def lost(self, code: int, reason: str) -> None:
-        self._listener.on_close(self._connection, code, reason)
-
-    def adopt(self) -> None:
-        pass
-
-    @contextmanager
-    def left(self) -> Iterator[None]:
-        yield
-
-    async def get(self) -> Data:
-        raise RuntimeError("the messages of this connection go to its listener")

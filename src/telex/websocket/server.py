@@ -169,7 +169,7 @@ class Server:
         limits = options.limits
         self._max_streams = limits.max_connections or default_max_connections()
         self._openings: set[_Opening] = set()
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, None] = {}  # a set, in half the space
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Server | None = None
         self._accepting: list[Listening] = []  # where the compiled loop does it
@@ -276,11 +276,11 @@ class Server:
 
     def connection_ended(self, connection: Connection) -> None:
         """Learn that a connection is gone."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         self._changed.wake()
 
     def _opened(self, connection: Connection, early: bytes) -> None:
-        self._connections.add(connection)
+        self._connections[connection] = None
         connection.open(early)
         if self._options.handler is not None:
             self._spawn(self._run(self._options.handler, connection))
@@ -461,7 +461,7 @@ class _Opening:
             self.stream,
             listener=listener,
             request=request,
-            response=response,
+            response=response if options.headers or negotiated.deflate is not None else None,
             subprotocol=negotiated.subprotocol,
             deflate=negotiated.deflate,
             limits=options.limits,
