@@ -4,15 +4,20 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 
-.PHONY: help demo test lint coverage conformance clean
+# The suites for which it matters whether the codec and the streams are compiled: they run on both.
+TWICE := $(addprefix tests/,streams websocket engineio socketio serving cli faults properties)
+
+.PHONY: help demo test test-sanitize lint coverage conformance bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         open the demonstration chat on http://127.0.0.1:8000"
-	@echo "make test         lint, then run all tests (the browser's too)"
+	@echo "make test         lint, then run all tests (the browser's too), compiled and pure"
 	@echo "make lint         ruff, mypy --strict and pyright"
 	@echo "make coverage     each codec module, branch by branch, by its own tests"
+	@echo "make test-sanitize  the tests on compiled modules that watch every memory access (10 minutes)"
 	@echo "make conformance  every case of the Autobahn suite, as server and as client"
+	@echo "make bench        Telex beside its peers: cost per message, and whether it meets its bars (20 minutes)"
 	@echo "make clean        remove what the other targets made"
 
 demo:
@@ -22,8 +27,19 @@ demo:
 test:
 	@scripts/setup python node browser
 	@$(MAKE) --no-print-directory lint
-	@echo "telex: tests"
-	@$(BIN)/python -m pytest
+	@if ! $(BIN)/python -c 'import sys, telex.native; sys.exit(telex.native.describe() != "native")'; then \
+		echo "telex: tests, on the pure Python twins alone: nothing is compiled here"; \
+		TELEX_PURE=1 $(BIN)/python -m pytest; \
+	else \
+		echo "telex: tests, compiled (1 of 2)" && \
+		$(BIN)/python -m pytest && \
+		echo "telex: tests, pure Python (2 of 2)" && \
+		TELEX_PURE=1 $(BIN)/python -m pytest $(TWICE); \
+	fi
+
+test-sanitize:
+	@scripts/setup python
+	@scripts/sanitize
 
 lint:
 	@scripts/setup python node
@@ -43,6 +59,10 @@ coverage:
 conformance:
 	@scripts/setup python
 	@$(BIN)/python -m tests.conformance
+
+bench:
+	@scripts/setup python
+	@$(BIN)/python -m benchmarks
 
 clean:
 	@rm -rf .venv node_modules .cache .hypothesis .coverage build dist src/*.egg-info
