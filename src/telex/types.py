@@ -25,14 +25,16 @@ class Headers:
     Source: RFC 9110 §5.
     """
 
-    __slots__ = ("_items",)
+    __slots__ = ("_items", "_values")
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         self._items = list(items)
+        self._values: dict[str, list[str]] | None = None  # by lower-case name, once something was looked up
 
     def add(self, name: str, value: str) -> None:
         """Append one field line."""
         self._items.append((name, value))
+        self._values = None
 
     @overload
     def get(self, name: str) -> str | None: ...
@@ -40,13 +42,22 @@ class Headers:
     def get(self, name: str, default: str) -> str: ...
     def get(self, name: str, default: str | None = None) -> str | None:
         """Return the field's lines joined with ", ", or `default` where there is none (RFC 9110 §5.3)."""
-        values = self.get_all(name)
+        values = self._find(name)
+        if len(values) == 1:
+            return values[0]
         return ", ".join(values) if values else default
 
     def get_all(self, name: str) -> list[str]:
         """Return the field's lines, in order."""
-        wanted = name.lower()
-        return [value for key, value in self._items if key.lower() == wanted]
+        return list(self._find(name))
+
+    def _find(self, name: str) -> list[str]:
+        values = self._values
+        if values is None:
+            values = self._values = {}
+            for key, value in self._items:
+                values.setdefault(key.lower(), []).append(value)
+        return values.get(name.lower(), _NONE)
 
     def __getitem__(self, name: str) -> str:
         value = self.get(name)
@@ -55,7 +66,7 @@ class Headers:
         return value
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and bool(self.get_all(name))
+        return isinstance(name, str) and bool(self._find(name))
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._items)
@@ -70,3 +81,6 @@ class Headers:
 
     def __repr__(self) -> str:
         return f"Headers({self._items!r})"
+
+
+_NONE: list[str] = []  # what is found where there is nothing; never changed

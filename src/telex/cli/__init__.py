@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from telex.serving.run import MissingServer, NoApplication, run
+from telex.serving.run import SERVICE_RESTART, MissingServer, NoApplication, run
 
 __all__ = ["main"]
 
@@ -34,6 +34,17 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--forwarded-allow-ips", help="proxies whose X-Forwarded headers are believed")
     command.add_argument("--ssl-keyfile", help="TLS key")
     command.add_argument("--ssl-certfile", help="TLS certificate")
+    command.add_argument("--workers", type=int, help="processes that share the port (no cluster yet: see the docs)")
+    command.add_argument("--reload", action="store_true", help="start anew when the program's files change")
+    command.add_argument(
+        "--close-code",
+        type=int,
+        default=SERVICE_RESTART,
+        help="what WebSockets are closed with at the end: 1012 restart, 1001 going away (default: %(default)s)",
+    )
+    command.add_argument(
+        "--drain", type=float, default=0.0, help="seconds over which clients are sent off at the end (default: 0)"
+    )
     return parser
 
 

@@ -27,6 +27,10 @@ MAX_QUERY_FIELDS = 100
 """As many as header lines; the protocol itself uses four."""
 
 
+PLAIN_QUERY = re.compile(r"[\w-]+=[\w-]*(?:&[\w-]+=[\w-]*){0,9}", re.ASCII)
+"""What clients send: a few fields, nothing of which is escaped."""
+
+
 class RefusalKind(Enum):
     """Name what is wrong: the code, the text and the HTTP status that the original answers with."""
 
@@ -84,8 +88,12 @@ class Request:
     is_malformed: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
+        query = self.query_string
         try:
-            pairs = parse_qsl(self.query_string, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
+            if PLAIN_QUERY.fullmatch(query):
+                pairs = [(name, value) for name, _, value in [pair.partition("=") for pair in query.split("&")]]
+            else:
+                pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
         except ValueError:
             pairs, self.is_malformed = [], True
         self.query = dict(pairs)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import secrets
+import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from telex.engineio.compression import compress
 from telex.engineio.cors import Cors
@@ -21,6 +22,7 @@ from telex.engineio.session import Session, SessionSink
 from telex.engineio.transports import Body, Channel, PollingTransport, WebSocketTransport
 from telex.limits import Limits
 from telex.streams.deadlines import deadlines_of
+from telex.tokens import token_text
 
 __all__ = ["AllowRequest", "Engine", "WebSocketAdmission"]
 
@@ -34,6 +36,8 @@ SID_BYTES = 15
 
 UPGRADES = {"polling": ("websocket",), "websocket": ()}
 """What each transport may upgrade to."""
+
+HEADER_TEXT = re.compile(r"[\t -~\x80-\xff]*")
 
 RETRY_AFTER = 5
 """Seconds that a client is asked to wait when the server is full."""
@@ -49,7 +53,7 @@ class WebSocketAdmission:
         self._engine = engine
         self._request = request
         self._session = session
-        self._sid = secrets.token_urlsafe(SID_BYTES)
+        self._sid = token_text(SID_BYTES)
         self.headers = [] if session else engine.cookie_headers(self._sid, request)
         if session is None:
             engine.admissions.add(self)
@@ -96,6 +100,7 @@ class Engine:
         self.admissions: set[WebSocketAdmission] = set()
         self._on_session = on_session
         self.limits = limits
+        self.frame_limits = replace(limits, max_message_size=limits.max_payload)  # of the WebSockets below
         self._transports = tuple(transports)
         self._allow_upgrades = allow_upgrades
         self._cors = cors or Cors()
@@ -142,7 +147,7 @@ class Engine:
         if full is not None:
             return full
         transport = PollingTransport(self.limits)
-        sid = secrets.token_urlsafe(SID_BYTES)
+        sid = token_text(SID_BYTES)
         self._open(self._make_session(sid, transport), request)
         response = await transport.handle(request, body)
         response.headers += self.cookie_headers(sid, request)
@@ -287,4 +292,4 @@ class Engine:
 
 def is_header_text(text: str) -> bool:
     """Whether a header's value holds only what RFC 9110 §5.5 allows."""
-    return all(char == "\t" or " " <= char <= "~" or "\x80" <= char <= "\xff" for char in text)
+    return HEADER_TEXT.fullmatch(text) is not None

@@ -127,7 +127,9 @@ async def serve_http(engine: Engine, scope: Scope, receive: Receive, send: Send)
 async def serve_websocket(engine: Engine, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one WebSocket connection, from its opening handshake to its end."""
     await receive()  # "websocket.connect"
-    admission = await engine.admit_websocket(make_request(scope))
+    takeover = (scope.get("extensions") or {}).get(TAKEOVER)
+    request = make_request(scope, None if takeover is None else takeover.headers_of(scope))
+    admission = await engine.admit_websocket(request)
     if isinstance(admission, Response):
         with contextlib.suppress(OSError):  # the client has left
             await respond(scope, send, admission)
@@ -139,7 +141,6 @@ async def serve_websocket(engine: Engine, scope: Scope, receive: Receive, send: 
         if not isinstance(error, OSError):
             raise
         return
-    takeover = (scope.get("extensions") or {}).get(TAKEOVER)
     if takeover is not None and takeover.take(engine, admission, scope):
         return
     channel = WebSocketChannel(receive, send, engine.limits)
@@ -293,13 +294,15 @@ class WebSocketChannel:
             self._transport.writing_resumed()
 
 
-def make_request(scope: Scope) -> Request:
-    """Read an ASGI scope."""
+def make_request(scope: Scope, headers: Headers | None = None) -> Request:
+    """Read an ASGI scope; `headers` are its headers, where somebody has read them already."""
+    if headers is None:
+        headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
     return Request(
         method=scope.get("method", "GET"),
         path=scope["path"],
         query_string=scope.get("query_string", b"").decode("latin-1"),
-        headers=Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
+        headers=headers,
         is_secure=scope.get("scheme") in ("https", "wss"),
         remote_address=scope.get("client"),
         scope=scope,

@@ -18,10 +18,10 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import secrets
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from operator import is_
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -32,6 +32,7 @@ from telex.limits import Limits
 from telex.serving.asgi import TAKEOVER, make_request
 from telex.socketio.runners import start
 from telex.streams import AsyncioStream, Deadline, Stream, deadlines_of, poll_of
+from telex.tokens import token_bytes
 from telex.types import Headers
 from telex.websocket.api import Connection
 from telex.websocket.connection import Role, State
@@ -83,6 +84,7 @@ class Conversation:
         app_state: dict[str, Any],
         close_code: int,
         is_eager: bool = False,
+        left: Callable[[], None] | None = None,
     ) -> None:
         self._stream = stream
         self._loop = asyncio.get_running_loop()
@@ -92,12 +94,14 @@ class Conversation:
         self._limits = limits
         self._close_code = close_code
         self._is_eager = is_eager
+        self._left = left  # called when the stream tells its end to somebody else from now on, or has told us
         self._task: asyncio.Task[None] | None = None
         self._reader = RequestReader(limits)
         self._phase = _Phase.READING
         self._scope: Event = {}
         self._is_connect_told = False
         self._is_closed_by_app = False
+        self._key = ""  # of the request
         self._base: Event = {}  # the scope as it was before anyone changed it
         self._agreed: tuple[Response, Negotiated]  # from ACCEPTED on
         self._early: list[bytes] = []  # what came in ACCEPTED
@@ -118,7 +122,7 @@ class Conversation:
         try:
             request = self._reader.feed(data)
             if request is not None:
-                check_request(request)
+                self._key = check_request(request)
                 self._ask(request)
         except HandshakeError as error:
             self._refuse(refuse(error))
@@ -133,6 +137,11 @@ class Conversation:
         if self._linger is not None:
             self._linger.cancel()
         self._enter(_Phase.OVER)
+        self._leave()
+
+    def connection_ended(self, connection: Connection) -> None:
+        """Hear that the application's connection is gone (see `Connection`'s owner)."""
+        self._leave()
 
     # What the Protocol calls
 
@@ -243,6 +252,7 @@ class Conversation:
                 subprotocols=() if wanted is None else (wanted,),
                 deflate=deflate,
                 headers=_decoded(headers),
+                key=self._key,
             )
         except HandshakeError as error:  # what only the negotiation finds, such as a malformed list of extensions
             self._refuse(refuse(error))
@@ -272,7 +282,8 @@ class Conversation:
                 deflate=negotiated.deflate,
                 limits=limits,
                 keepalive=limits.ping_interval < NEVER,
-                token=secrets.token_bytes,
+                token=token_bytes,
+                owner=self,
             )
             self._stream.sink = connection  # type: ignore[attr-defined]  # of every driver, and none of the interface's
             self._enter(_Phase.OPEN)
@@ -286,19 +297,35 @@ class Conversation:
             return False
         adopted = adopted_by(self._server_state)
         stream = self._native(engine.limits.send_buffer_high)
-        transport = StreamTransport(stream, limits=engine.limits, deflate=self._agreed[1].deflate, owner=adopted)
+        transport = StreamTransport(
+            stream,
+            limits=engine.limits,
+            frame_limits=engine.frame_limits,
+            deflate=self._agreed[1].deflate,
+            owner=adopted,
+        )
         stream.sink = transport  # type: ignore[attr-defined]  # of every driver, and none of the interface's
         self._phase = _Phase.TAKEN
         adopted.add(engine)
-        extras = {key: value for key, value in scope.items() if self._base.get(key) is not value or key == "state"}
-        if not extras["state"]:
-            del extras["state"]
+        extras: dict[str, Any] = {}
+        if scope is not self._scope or not all(map(is_, scope.values(), self._base.values())) or scope["state"]:
+            extras = {key: value for key, value in scope.items() if self._base.get(key) is not value or key == "state"}
         opening = _Opening(self._request.pack(), stream, self._config, extras or None)
         admission.start_on(transport, opening)
         transport.open(b"".join(self._early))
         self._stream.resume_reading()
         self._scope = self._base = {}  # which holds this object
+        self._leave()
         return True
+
+    def _leave(self) -> None:
+        left, self._left = self._left, None
+        if left is not None:
+            left()
+
+    def headers_of(self, scope: Mapping[str, Any]) -> Headers | None:
+        """Return the headers of a scope, if they are still the request's own."""
+        return self._request.headers if scope["headers"] is self._base["headers"] else None
 
     def _native(self, high_mark: int) -> Stream:
         """Return the stream in the compiled loop, if it can go there and is not there already."""
@@ -354,6 +381,8 @@ class Conversation:
 
     def _log(self, outcome: str) -> None:
         """Say what became of a request, as uvicorn's own classes do."""
+        if not logger.isEnabledFor(logging.INFO):
+            return
         scope = self._scope
         client = ":".join(map(str, scope["client"] or ()))
         query = scope["query_string"].decode("ascii")

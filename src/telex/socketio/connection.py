@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -28,6 +27,7 @@ from telex.socketio.reasons import DisconnectReason
 from telex.socketio.runners import start
 from telex.socketio.socket import Handshake, Socket
 from telex.streams.deadlines import Deadline, deadlines_of
+from telex.tokens import token_text
 from telex.types import Data, size_of
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class Connection:
             raise SocketPacketError("too many namespaces on one connection")
         if name in self._dismissed:
             self._dismissed = (self._dismissed - {name}) or NOBODY
-        socket = Socket(secrets.token_urlsafe(SID_BYTES), namespace, self, auth or NO_AUTH)
+        socket = Socket(token_text(SID_BYTES), namespace, self, auth or NO_AUTH)
         if name == "/":
             self._root = socket
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from telex.engineio import AllowRequest, Cookie, Cors, Engine, Opening, Session
 from telex.limits import Limits, default_max_connections
@@ -168,13 +168,22 @@ class Server(Broadcaster):
             "sockets": sum(len(namespace.sockets) for namespace in self.namespaces.values()),
         }
 
-    async def close(self) -> None:
+    async def close(self, *, drain: float = 0.0) -> None:
         """Disconnect everybody with "server shutting down"; wait until what was sent has left and handlers have ended.
 
-        Takes at most `Limits.close_timeout`. Clients come back by themselves when they find a server again.
+        Args: `drain` is a number of seconds over which the clients are sent off one by one, all of them at once by
+        default; that is what to choose where many would else come back in the same second.
+
+        Takes at most `drain` and `Limits.close_timeout`. Clients come back by themselves when they find a server again.
         Raises `RuntimeError` on another event loop than that of the clients; nothing is changed then.
         """
         self.engine.check_loop()
+        if drain:
+            sessions = list(self.engine.sessions.values())
+            for session in sessions:
+                if session.is_open:
+                    cast("Connection", session.sink).close(DisconnectReason.SERVER_SHUTTING_DOWN)
+                    await asyncio.sleep(drain / len(sessions))
         loop = asyncio.get_running_loop()
         end = loop.time() + self.limits.close_timeout
         at_work: set[asyncio.Future[None]] = set()

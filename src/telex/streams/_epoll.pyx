@@ -723,6 +723,22 @@ cdef class EpollStream(_Descriptor):
         """Cut the connection now."""
         self.doom(None)
 
+    def detach(self):
+        """Give the connection away: return its descriptor, which is the caller's from now on, and hear no more of it.
+
+        The sink is told nothing. Raises `RuntimeError` where output waits or the stream is closing.
+        """
+        if self._state != OPEN or self._cork is not None:
+            raise RuntimeError("a stream that is closing, or holds output, cannot be detached")
+        if self._events:
+            self._poll.watch(EPOLL_CTL_DEL, self._fd, 0)
+            self._events = 0
+        self._state = LOST
+        Py_CLEAR(self._receiver)
+        _shared_sockets_forget(self)
+        self._poll.take_out(self._fd)
+        return self._fd
+
     def get_extra_info(self, name, default=None):
         """Return `peername`, `sockname` or `socket`: the first also when the stream is lost."""
         if name == "peername":

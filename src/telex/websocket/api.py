@@ -569,11 +569,7 @@ class Connection(Sender):
 
     def _watch(self, buffered: int, size: int) -> None:
         """See whether the peer keeps up; called when `buffered` bytes are over the mark, `size` of them just written."""
-        if (
-            (self._is_processing or self.core.is_delivering)
-            and not self._is_holding_answers
-            and self._inbox is None
-        ):
+        if (self._is_processing or self.core.is_delivering) and not self._is_holding_answers and self._inbox is None:
             # A listener cannot wait for room. Where it answers a peer that does not read, we stop reading that peer;
             # what others make us send to it is no reason to turn a deaf ear.
             self._is_holding_answers = True

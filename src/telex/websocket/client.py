@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import secrets
 import socket
 import ssl as ssl_module
 from collections.abc import Generator, Iterable, Sequence
@@ -19,6 +18,7 @@ from typing import Any, cast
 from telex.errors import HandshakeError
 from telex.limits import Limits
 from telex.streams import AsyncioStream, Stream, poll_of, take_descriptor
+from telex.tokens import token_bytes
 from telex.websocket.api import Connection
 from telex.websocket.connection import Role
 from telex.websocket.deflate import DeflateOptions
@@ -75,7 +75,7 @@ def connect(
     """
     where = parse_url(url)
     options = DeflateOptions() if deflate is True else deflate or None
-    key = make_key(secrets.token_bytes)
+    key = make_key(token_bytes)
     request = build_request(where, key, subprotocols=subprotocols, headers=headers, origin=origin, deflate=options)
     request.encode()
     if ssl is not None and not where.is_secure:
@@ -218,7 +218,7 @@ class _Opening:
             deflate=negotiated.deflate,
             limits=plan.limits,
             keepalive=plan.keepalive,
-            token=secrets.token_bytes,
+            token=token_bytes,
         )
         self.stream.sink = connection
         self.opened.set_result(connection)

@@ -199,8 +199,8 @@ class ConnectionCore:
 
     __slots__ = (
         "_assembly",
-        "_close_due",
         "_beats",
+        "_close_due",
         "_codecs",
         "_ending",
         "_eof",
@@ -245,9 +245,7 @@ class ConnectionCore:
         self._keepalive = keepalive
         self._codecs: tuple[Inflator, Deflator] | None = None  # where permessage-deflate was negotiated
         if deflate is not None:
-            self._codecs = deflate.make_codecs(
-                is_server=self._is_server, max_message_size=limits.max_message_size
-            )
+            self._codecs = deflate.make_codecs(is_server=self._is_server, max_message_size=limits.max_message_size)
         # None where nothing is read any more.
         self._reader: FrameReader | None = FrameReader(
             expect_masked=self._is_server,

@@ -250,6 +250,7 @@ def accept(
     require_origin: bool = False,
     deflate: DeflateOptions | None = None,
     headers: Iterable[tuple[str, str]] = (),
+    key: str | None = None,
 ) -> tuple[Response, Negotiated]:
     """Accept a request: return the 101 and what was agreed on.
 
@@ -257,12 +258,13 @@ def accept(
         subprotocols: those the server speaks; the first of the client's that is among them is agreed on, else none.
         deflate: None refuses compression.
         headers: further fields of the response.
+        key: what `check_request` has said of this request, where it was asked before.
 
     Raises `HandshakeError` 400, 403, 405 or 426; `ValueError` for a header field that belongs to the handshake.
     Source: RFC 6455 §4.2.2.
     """
     fields = _own_headers(headers)
-    key = check_request(request)
+    key = key or check_request(request)
     check_origin(request, origins, require_origin=require_origin)
     response = Headers(
         [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept_token(key))]

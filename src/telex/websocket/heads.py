@@ -198,6 +198,10 @@ class _HeadReader:
 
     def read_head(self, data: bytes) -> _Head | None:
         """Take bytes; return the head when it is complete, and leave what follows it in `leftover`."""
+        if not self._buffer and self._head is None:
+            head = self._read_at_once(data)
+            if head is not None:
+                return head
         buffer = self._buffer
         unseen = len(buffer)
         buffer += data
@@ -223,6 +227,30 @@ class _HeadReader:
                 raise HandshakeError(400, "This is not HTTP.")
             self._check_length(len(buffer) - buffer.endswith(b"\r"))
         return None
+
+    def _read_at_once(self, data: bytes) -> _Head | None:
+        """Read a head that is there whole, plainly right and within each bound by its size alone; None for all else."""
+        limits = self._limits
+        end = data.find(b"\r\n\r\n")
+        if end < 0 or end > min(limits.max_request_line, limits.max_header_line, limits.max_header_bytes):
+            return None
+        try:
+            text = data[:end].decode("ascii")
+        except UnicodeDecodeError:
+            return None
+        start, *lines = text.split("\r\n")
+        if len(lines) > limits.max_headers or not "".join((start, *lines)).replace("\t", " ").isprintable():
+            return None
+        items = []
+        for line in lines:
+            name, colon, value = line.partition(":")
+            if not colon or not name:
+                return None
+            items.append((name, value.strip(" \t")))
+        if items and not TOKEN.fullmatch("".join([name for name, _ in items])):
+            return None
+        self.leftover = data[end + 4 :]
+        return _Head(start, Headers(items))
 
     def _check_length(self, size: int) -> None:
         """Refuse a line of this size, complete or not."""

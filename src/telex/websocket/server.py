@@ -15,7 +15,6 @@ import functools
 import inspect
 import logging
 import os
-import secrets
 import socket
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
@@ -26,6 +25,7 @@ from typing import Any
 from telex.errors import ConnectionClosed, HandshakeError
 from telex.limits import Limits
 from telex.streams import AsyncioStream, Deadline, Listening, Poll, Stream, deadlines_of, poll_of
+from telex.tokens import token_bytes
 from telex.types import Headers
 from telex.websocket.api import Connection
 from telex.websocket.connection import Role, State
@@ -466,7 +466,7 @@ class _Opening:
             deflate=negotiated.deflate,
             limits=options.limits,
             keepalive=options.keepalive,
-            token=secrets.token_bytes,
+            token=token_bytes,
             owner=server,
         )
         self.stream.write(response.encode())

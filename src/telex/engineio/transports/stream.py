@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from telex.engineio.packets import MESSAGE_TEXT, Packet
@@ -24,6 +21,7 @@ from telex.engineio.transports.websocket import NORMAL_CLOSURE, WebSocketTranspo
 from telex.errors import FrameError
 from telex.limits import Limits
 from telex.streams import BYTES_PER_TURN, FRAMES_PER_TURN, Deadline, Stream, deadlines_of, turn_of
+from telex.tokens import token_bytes
 from telex.types import Data
 from telex.websocket import State
 from telex.websocket.codec import write_message
@@ -50,6 +48,8 @@ class Owner(Protocol):
 class StreamTransport(WebSocketTransport):
     """Carry packets over a WebSocket whose opening handshake is done.
 
+    Args: `frame_limits` are the engine's, in which a message may be as large as a payload.
+
     **Next**: give it a session, make it the stream's sink, then call `open`.
     """
 
@@ -60,6 +60,7 @@ class StreamTransport(WebSocketTransport):
         stream: Stream,
         *,
         limits: Limits,
+        frame_limits: Limits,
         deflate: DeflateParameters | None,
         owner: Owner | None = None,
     ) -> None:
@@ -76,9 +77,9 @@ class StreamTransport(WebSocketTransport):
             Role.SERVER,
             self,
             stream,
-            limits=_message_limits(limits),
+            limits=frame_limits,
             deflate=deflate,
-            token=secrets.token_bytes,
+            token=token_bytes,
             keepalive=False,  # the session has a heartbeat of its own
             now=0.0,
         )
@@ -273,11 +274,3 @@ class StreamTransport(WebSocketTransport):
         self._deadline = None
         self._core.wake(self._now())
         self._sync()
-
-
-@lru_cache
-def _message_limits(limits: Limits) -> Limits:
-    """Return the bounds of the WebSocket below a session: a message is a payload."""
-    return replace(limits, max_message_size=limits.max_payload)
-
-

@@ -1,0 +1,116 @@
+"""uvicorn's server, with Telex's way in and out.
+
+Rule of this module: what uvicorn's `Server` does differently under `telex run`; settings are `run.py`'s.
+
+*In*: connections are accepted in the compiled loop, where there is one (see `arrivals.py`).
+
+*Out*: uvicorn waits for its requests to end before it stops, and a parked poll ends only when something happens. So
+every Telex server in use on the same event loop is closed before, which answers the polls and says goodbye to the rest.
+With a drain time, sessions and WebSockets are closed one after the other, spread over it, so that the clients of a
+large server do not all come back in the same second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from typing import Any
+
+import uvicorn
+
+from telex.serving.arrivals import Arrivals
+from telex.serving.asgi import Server as TelexServer
+from telex.serving.asgi import servers_in_use
+from telex.serving.banner import banner
+from telex.streams import poll_of
+
+__all__ = ["Server"]
+
+logger = logging.getLogger("telex.serving")
+
+ACCEPTS_PER_TURN = 64
+"""Connections that the event loop accepts in a row, where it does. Each is some kilobytes until its handshake is done,
+and what many at once have needed the process does not give back."""
+
+
+class Server(uvicorn.Server):
+    """Serve with Telex's way in and out.
+
+    Args: `close_code` is what WebSockets are closed with when it stops, `drain` the seconds over which that is spread.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, close_code: int, drain: float) -> None:
+        super().__init__(config)
+        self._close_code = close_code
+        self._drain = drain
+        self._arrivals: Arrivals | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say where."""
+        config = self.config
+        app: Any = config.loaded_app
+        while not isinstance(app, TelexServer) and hasattr(app, "app"):  # uvicorn's own layers
+            app = app.app
+        is_ours = isinstance(app, TelexServer)
+        if is_ours:
+            config.ws_per_message_deflate = app.per_message_deflate
+        config.backlog, backlog = ACCEPTS_PER_TURN, config.backlog
+        await super().startup(sockets)
+        listeners = [found for each in getattr(self, "servers", ()) for found in each.sockets]
+        for listener in listeners:
+            # asyncio takes its number of accepts in a row for the length of the system's queue.
+            with socket.socket(fileno=os.dup(listener.fileno())) as same:
+                same.listen(backlog)
+        if not self.started:
+            return
+        self._accept_in_poll([listener.fileno() for listener in listeners], is_ours=is_ours)
+        sys.stdout.write(banner(config, [listener.getsockname() for listener in listeners], app if is_ours else None))
+        sys.stdout.flush()
+
+    def _accept_in_poll(self, descriptors: list[int], *, is_ours: bool) -> None:
+        loop, config = asyncio.get_running_loop(), self.config
+        poll = poll_of(loop)
+        # Only asyncio's own loops let go of a listening socket.
+        if poll is None or config.ssl is not None or not isinstance(loop, asyncio.SelectorEventLoop):
+            return
+
+        def make_http() -> asyncio.Protocol:
+            kind: Any = config.http_protocol_class
+            made: asyncio.Protocol = kind(config=config, server_state=self.server_state, app_state=self.lifespan.state)
+            return made
+
+        self._arrivals = Arrivals(
+            poll,
+            make_http,
+            config=config,
+            state=self.server_state,
+            app_state=self.lifespan.state,
+            close_code=self._close_code,
+            is_eager=is_ours,
+        )
+        for descriptor in descriptors:
+            loop.remove_reader(descriptor)
+            self._arrivals.listen(descriptor)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nobody new, say goodbye to those who are there, and stop."""
+        if self._arrivals is not None:
+            self._arrivals.close()
+        for server in self.servers:
+            server.close()
+        closing = [self._close_connections()]
+        closing += [server.close(drain=self._drain) for server in servers_in_use if not server.engine.is_elsewhere]
+        for error in filter(None, await asyncio.gather(*closing, return_exceptions=True)):
+            logger.error("a server could not be closed", exc_info=error)
+        await super().shutdown(sockets)
+
+    async def _close_connections(self) -> None:
+        """Close WebSockets one after the other, within the drain time."""
+        connections = list(self.server_state.connections) if self._drain else []
+        for connection in connections:
+            if connection in self.server_state.connections and not self.force_exit:
+                connection.shutdown()
+                await asyncio.sleep(self._drain / len(connections))
