@@ -54,6 +54,10 @@ class Wire:
         return len(self.output)
 
     @property
+    def received_bytes(self) -> int:
+        return 0
+
+    @property
     def acknowledged_bytes(self) -> int:
         return len(self.output)
 
@@ -145,6 +149,9 @@ class Core:
 
     def violation(self, error: FrameError) -> None:
         self.events.append(("violation", error.code, error.reason))
+
+    def program_failed(self) -> None:
+        raise AssertionError("nothing goes straight up from this wire")
 
     # Driving
 

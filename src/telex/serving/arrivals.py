@@ -4,17 +4,18 @@ Rule of this module: it looks at the first bytes of a connection and decides who
 
 A WebSocket's opening handshake costs uvicorn a transport, a parser and a task, all thrown away a moment later. So here
 connections are accepted by `Poll`. One whose first bytes are a whole request for a WebSocket begins its `Conversation`
-with the application at once; every other one is given, with the bytes it sent, to uvicorn's own protocol on an
-ordinary transport, and stays there: uvicorn then sees to that request, whatever it turns out to be.
+with the application at once. Every other one is given, with the bytes it sent, to uvicorn's own protocol, on a
+`HttpTransport`, and stays there: uvicorn then sees to that request, whatever it turns out to be. What uvicorn writes in
+several pieces, such as a head and a body, leaves in one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from telex.limits import Limits
 from telex.serving.conversation import Conversation
@@ -22,6 +23,9 @@ from telex.serving.uvicorn import limits_of
 from telex.streams import Listening, Poll, Rota, deadlines_of
 
 __all__ = ["Arrivals"]
+
+HIGH_MARK = Limits().send_buffer_high
+CLOSE_TIMEOUT = Limits().close_timeout
 
 FIRST_BYTES_TIMEOUT = Limits().handshake_timeout
 """Seconds until a connection must have said something; an open one costs a descriptor."""
@@ -34,8 +38,8 @@ WEBSOCKET = re.compile(
 class Arrivals:
     """Accept the connections of one uvicorn server.
 
-    Args: `make_http` makes uvicorn's protocol; `close_code` is what WebSockets are closed with when it stops; `is_eager`
-    says that the application may be run without a task of its own, as ours can.
+    Args: `make_http` makes uvicorn's protocol; `close_code` is what WebSockets are closed with when it stops;
+    `is_eager` says that the application may be run without a task of its own, as ours can.
     """
 
     def __init__(
@@ -54,7 +58,6 @@ class Arrivals:
         self._make_http = make_http
         self._limits = limits_of(config)
         self._silent: Rota = deadlines_of(self._loop).rota(FIRST_BYTES_TIMEOUT)
-        self._handing_over: set[asyncio.Task[Any]] = set()
         self._listening: list[Listening] = []
         self._state = state
         self._options = {
@@ -79,7 +82,7 @@ class Arrivals:
         try:
             arrival.stream = self._poll.adopt(descriptor, arrival, high_mark=self._limits.send_buffer_high)
         except OSError:
-            socket.close(descriptor)
+            os.close(descriptor)
             raise
         self._silent.put(arrival)
         self._state.connections.add(arrival)
@@ -101,26 +104,117 @@ class Arrivals:
     def hand_over(self, arrival: _Arrival, data: bytes) -> None:
         """Give a connection, with what it has sent, to uvicorn."""
         self.forget(arrival)
-        sock = socket.socket(fileno=arrival.stream.detach())
-        protocol = self._make_http()
-        connection_made = protocol.connection_made
+        stream, protocol = arrival.stream, self._make_http()
+        stream.sink = transport = HttpTransport(stream, protocol, self._loop)
+        protocol.connection_made(transport)
+        transport.data_received(data)
 
-        def begin(transport: asyncio.BaseTransport) -> None:
-            connection_made(transport)
-            protocol.data_received(data)  # before the transport reads more
 
-        protocol.connection_made = begin  # type: ignore[method-assign]
-        task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: protocol, sock))
-        self._handing_over.add(task)
-        task.add_done_callback(self._handing_over.discard)
+class HttpTransport(asyncio.Transport):
+    """Be the transport of one of uvicorn's protocols on a stream, and the stream's sink.
+
+    Closing it sends what waits, then the end, and gives the peer `close_timeout` to end, too (see `Stream.close`).
+    """
+
+    __slots__ = ("_deadline", "_is_full", "_loop", "_protocol", "_stream")
+
+    def __init__(self, stream: Stream, protocol: asyncio.Protocol, loop: asyncio.AbstractEventLoop) -> None:
+        self._stream = stream
+        self._protocol: asyncio.Protocol | None = protocol
+        self._loop = loop
+        self._is_full = False  # and the protocol was told so
+        self._deadline: Deadline | None = None
+
+    # What the protocol calls.
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send, corked."""
+        self._stream.write(bytes(data))
+        if self._stream.buffered_bytes > HIGH_MARK and not self._is_full and self._protocol is not None:
+            self._is_full = True
+            self._protocol.pause_writing()
+
+    def close(self) -> None:
+        """Send what waits, and end."""
+        self._stream.close()
+        if self._deadline is None:
+            self._deadline = deadlines_of(self._loop).at(self._loop.time() + CLOSE_TIMEOUT, self._stream.abort)
+
+    def abort(self) -> None:
+        """End at once."""
+        self._stream.abort()
+
+    def is_closing(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._stream.is_closing
+
+    def pause_reading(self) -> None:
+        """Leave the peer's bytes in the socket."""
+        self._stream.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._stream.resume_reading()
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes wait."""
+        return self._stream.buffered_bytes
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Do nothing: the stream has its own."""
+
+    def can_write_eof(self) -> bool:
+        """Say no: the stream ends when it closes."""
+        return False
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol."""
+        return cast("asyncio.BaseProtocol", self._protocol)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Have another protocol: uvicorn's, for a WebSocket whose request came in pieces."""
+        self._protocol = cast("asyncio.Protocol", protocol)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return the addresses; a socket object, which would be one more descriptor, is not made."""
+        return default if name == "socket" else self._stream.get_extra_info(name, default)
+
+    # What the stream calls.
+
+    def data_received(self, data: bytes) -> None:
+        """Pass input on (see `StreamSink`)."""
+        if self._protocol is not None:
+            self._protocol.data_received(data)
+
+    def eof_received(self) -> None:
+        """Pass the end of the input on (see `StreamSink`)."""
+        if self._protocol is None or not self._protocol.eof_received():
+            self.close()
+
+    def writing_resumed(self) -> None:
+        """Pass it on that there is room (see `StreamSink`)."""
+        if self._is_full and self._protocol is not None:
+            self._is_full = False
+            self._protocol.resume_writing()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Pass the end on (see `StreamSink`)."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
+            protocol.connection_lost(error)
 
 
 class _Arrival:
-    """Be the sink of a connection until it is known whose it is, and in uvicorn's set of connections until it is lost."""
+    """Be the sink of a connection until it is known whose it is.
+
+    It stays in uvicorn's set of connections until the connection is lost, or taken by a session.
+    """
 
     __slots__ = ("__weakref__", "_arrivals", "conversation", "stream")
 
-    stream: Any  # a `Stream` of the compiled loop, which can also be detached
+    stream: Any  # a `Stream`, whose sink can be replaced
 
     def __init__(self, arrivals: Arrivals) -> None:
         self._arrivals = arrivals

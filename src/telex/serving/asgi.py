@@ -21,12 +21,13 @@ import asyncio
 import contextlib
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from typing import Any, cast
 
 from telex.engineio import Engine, PeerGone, Request, Response, WebSocketTransport
 from telex.limits import Limits
 from telex.socketio import Server as SocketServer
+from telex.socketio.runners import go_on
 from telex.streams.fairness import FRAMES_PER_TURN
 from telex.types import Data, Headers, size_of
 
@@ -153,12 +154,39 @@ class HttpBody:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._has_more = True
+        self._begun: tuple[Any, Any] | None = None  # a call of `receive` that has suspended, and what it has yielded
+
+    def read_nowait(self) -> bytes | None:
+        """Return the whole body if it is there already; else None, and nothing is read.
+
+        Servers have a small body at hand when they call the application, and then their `receive` does not suspend.
+        """
+        coroutine: Any = self._receive()
+        try:
+            yielded = coroutine.send(None)
+        except StopIteration as stop:
+            message = stop.value
+        else:
+            self._begun = coroutine, yielded
+            return None
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            self._has_more = False
+            return cast("bytes", message.get("body", b""))
+        self._begun = message, None
+        return None
+
+    async def _next(self) -> Message:
+        """Return the next message, be it one that was asked for before."""
+        if self._begun is None:
+            return await self._receive()
+        (begun, yielded), self._begun = self._begun, None
+        return begun if isinstance(begun, MutableMapping) else await _Rest(begun, yielded)
 
     async def read(self) -> bytes | None:
         """Return the next piece, or `None` after the last. Raises `PeerGone`."""
         if not self._has_more:
             return None
-        message = await self._receive()
+        message = await self._next()
         if message["type"] == "http.disconnect":
             raise PeerGone
         self._has_more = message.get("more_body", False)
@@ -167,8 +195,19 @@ class HttpBody:
 
     async def wait_gone(self) -> None:
         """Return when the client has left."""
-        while (await self._receive())["type"] != "http.disconnect":
+        while (await self._next())["type"] != "http.disconnect":
             pass
+
+
+class _Rest:
+    """Await the rest of a coroutine that was stepped once."""
+
+    def __init__(self, coroutine: Any, yielded: Any) -> None:
+        self._coroutine = coroutine
+        self._yielded = yielded
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return go_on(self._yielded, self._coroutine.send, self._coroutine.throw)
 
 
 class WebSocketChannel:

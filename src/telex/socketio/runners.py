@@ -21,11 +21,12 @@ import asyncio
 import weakref
 from asyncio import CancelledError, current_task
 from asyncio.tasks import _enter_task, _leave_task, _register_task, _unregister_task
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any
 
-__all__ = ["Pool", "Suspended", "pool_of", "start"]
+__all__ = ["Pool", "Suspended", "go_on", "pool_of", "start"]
 
 MAX_PARKED = 64
 """Runners kept for the next coroutine; more only where so many suspend at once."""
@@ -89,18 +90,25 @@ class Suspended:
         self._context = context
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        coroutine, run, yielded = self._coroutine, self._context.run, self._yielded
-        while True:
-            try:
-                value = yield yielded
-            except BaseException as error:
-                thrown: BaseException | None = error
-            else:
-                thrown = None
-            try:
-                yielded = run(coroutine.send, value) if thrown is None else run(coroutine.throw, thrown)
-            except StopIteration as stop:
-                return stop.value
+        run, coroutine = self._context.run, self._coroutine
+        return go_on(self._yielded, partial(run, coroutine.send), partial(run, coroutine.throw))
+
+
+def go_on(
+    yielded: Any, send: Callable[[Any], Any], throw: Callable[[BaseException], Any]
+) -> Generator[Any, Any, Any]:
+    """Go on with a coroutine that has been stepped from outside and has yielded: what `__await__` is to return."""
+    while True:
+        try:
+            value = yield yielded
+        except BaseException as error:
+            thrown: BaseException | None = error
+        else:
+            thrown = None
+        try:
+            yielded = send(value) if thrown is None else throw(thrown)
+        except StopIteration as stop:
+            return stop.value
 
 
 class Pool:

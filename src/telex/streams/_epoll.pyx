@@ -737,6 +737,7 @@ cdef class EpollStream(_Descriptor):
         Py_CLEAR(self._receiver)
         _shared_sockets_forget(self)
         self._poll.take_out(self._fd)
+        self._poll._n_streams -= 1
         return self._fd
 
     def get_extra_info(self, name, default=None):

@@ -34,6 +34,9 @@ class MemoryBody:
         for piece in pieces:
             self.pieces.put_nowait(piece)
 
+    def read_nowait(self) -> bytes | None:
+        return None
+
     async def read(self) -> bytes | None:
         self.n_reads += 1
         piece = await self.pieces.get()

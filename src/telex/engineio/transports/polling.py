@@ -47,6 +47,10 @@ class PeerGone(Exception):  # an end, not an error: never leaves the engine
 class Body(Protocol):
     """Read the body of one request."""
 
+    def read_nowait(self) -> bytes | None:
+        """Return the whole body if it is there already; else None, and nothing is read."""
+        ...
+
     async def read(self) -> bytes | None:
         """Return the next piece, or `None` after the last. Raises `PeerGone`."""
         ...
@@ -247,6 +251,11 @@ class PollingTransport:
             raise _Rejected(Response(413))
         start = asyncio.get_running_loop().time()
         received = bytearray()
+        whole = body.read_nowait()
+        if whole is not None and len(whole) <= limits.max_payload:
+            return whole
+        if whole is not None:
+            raise _Rejected(Response(413))
         try:
             async with asyncio.timeout_at(start + self._patience(received)) as self._body_timeout:
                 while (piece := await body.read()) is not None:
