@@ -7,6 +7,7 @@ compiled one was not built or is not for this platform.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from importlib import import_module
 from typing import Any
@@ -25,10 +26,8 @@ def load(name: str) -> Any:
     if name not in _loaded:
         found = None
         if not _is_pure:
-            try:
+            with contextlib.suppress(ImportError):  # not built, or not for this platform
                 found = import_module(COMPILED[name])
-            except ImportError:
-                pass
         _loaded[name] = found
     return _loaded[name]
 

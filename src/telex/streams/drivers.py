@@ -28,7 +28,7 @@ class Poll(Protocol):
     """Drive the streams of one event loop: `streams/_epoll.pyx`."""
 
     def adopt(self, fd: int, sink: StreamSink, *, high_mark: int) -> Stream:
-        """Make a connected socket's descriptor a stream. Raises `OSError`; the descriptor is then still the caller's."""
+        """Make a connected socket's descriptor a stream. Raises `OSError`, and it is still the caller's then."""
         ...
 
     def listen(self, fd: int, accepted: Callable[[int], None]) -> Listening:

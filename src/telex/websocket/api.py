@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Statistics"]
 
 logger = logging.getLogger("telex.websocket")
-
-QUIET_CODES = frozenset({1000, 1001, 1005})
-"""Ends that are nobody's fault: done, going away, and a Close without a code, which is what browsers send."""
 
 TOO_SLOW = (1013, "too slow: the peer does not take what it is sent")
 
@@ -257,19 +254,14 @@ class Connection(Sender):
         Raises `ConnectionClosed` when no more will come, `RuntimeError` when another task waits here already.
         **Cancellation**: loses nothing.
         """
-        return await self._queue.get()
+        return await self._queue.take()
 
     def __aiter__(self) -> AsyncIterator[Data]:
         return self
 
-    async def __anext__(self) -> Data:
+    def __anext__(self) -> Awaitable[Data]:
         """Return the next message; end quietly where the peer is done (1000, 1001 or no code)."""
-        try:
-            return await self._queue.get()
-        except ConnectionClosed as error:
-            if error.code in QUIET_CODES:
-                raise StopAsyncIteration from None
-            raise
+        return self._queue.take(True)
 
     if TYPE_CHECKING:
 
@@ -298,6 +290,10 @@ class Connection(Sender):
     def _over(self, buffered: int, message: Data | bytearray | memoryview) -> Acted:
         self._watch(buffered, len(message))
         return Acted(self._wait_for_room)
+
+    def lag(self, n_bytes: int) -> None:
+        """See what to do about a peer that lags, `n_bytes` having been written that it was not asked about."""
+        self._watch(self.core.stream.buffered_bytes, n_bytes)
 
     def send_encoded(self, frame: bytes) -> None:
         """Send a frame that `broadcast` has encoded for many. Raises `ConnectionClosed`."""
