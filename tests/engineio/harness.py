@@ -58,6 +58,7 @@ class RecordingTransport:
     """What both kinds remember."""
 
     name = ""
+    plain = None
     is_writable: bool
     send: Callable[[Sequence[Packet]], None]
 

@@ -7,7 +7,7 @@ from telex.engineio.cors import Cors, is_cross_origin
 from telex.engineio.handshake import Cookie, Opening, Request, Response
 from telex.engineio.packets import MESSAGE_TEXT, Packet, message
 from telex.engineio.server import AllowRequest, Engine, WebSocketAdmission
-from telex.engineio.session import CloseReason, Session, SessionSink
+from telex.engineio.session import CloseReason, Session, SessionSink, send_to_all
 from telex.engineio.transports import Body, Channel, PeerGone, StreamTransport, WebSocketTransport
 
 __all__ = [
@@ -31,4 +31,5 @@ __all__ = [
     "WebSocketTransport",
     "is_cross_origin",
     "message",
+    "send_to_all",
 ]

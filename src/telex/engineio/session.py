@@ -18,15 +18,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from telex.engineio.packets import PING, PROBE_ANSWER, Packet, PacketType
 from telex.errors import EnginePacketError
 from telex.limits import Limits, Quota
 from telex.streams.deadlines import Deadline, Deadlines
 from telex.types import Data
+from telex.websocket.codec import write_to_all
 
-__all__ = ["NOOP_INTERVAL", "CloseReason", "Session", "SessionSink", "State", "Transport"]
+if TYPE_CHECKING:
+    from telex.streams.base import Stream
+
+__all__ = ["NOOP_INTERVAL", "CloseReason", "Session", "SessionSink", "State", "Transport", "send_to_all"]
 
 NOOP_INTERVAL = 0.1
 """Seconds between the noops that release a parked poll during an upgrade, as in the original."""
@@ -116,6 +120,9 @@ class Transport(Protocol):
         """Bytes handed over that have not left."""
         ...
 
+    plain: Stream | None
+    """The stream below, while packets may be written to it as frames; None for all that is not as simple."""
+
     direct: SessionSink | None
     """Who takes messages without more ado: set by the session while it has no say in them, else None."""
 
@@ -188,6 +195,30 @@ class Lag:
 
     alarm: Deadline
     left_bytes: int
+
+
+def send_to_all(sessions: Sequence[Session], packets: Sequence[Packet], high_mark: int) -> None:
+    """Send the same packets to many sessions: encoded once, and in one walk over all that are clear and on a stream.
+
+    Args: `high_mark` is the sessions' `Limits.send_buffer_high`.
+    """
+    for packet in packets:
+        packet.encode_for_many()
+    frame = packets[0].frame if len(packets) == 1 else b"".join([packet.frame or b"" for packet in packets])
+    clear: list[Session] = []
+    streams: list[Stream] = []
+    for session in sessions:
+        stream = session.transport.plain if session.is_clear else None
+        if stream is None:
+            session.send(packets)
+        else:
+            clear.append(session)
+            streams.append(stream)
+    refused, lagging = write_to_all(streams, frame or b"", high_mark)
+    for i in refused:
+        clear[i].send(packets)
+    for i in lagging:
+        clear[i].lag()
 
 
 class Session:
@@ -301,6 +332,11 @@ class Session:
             self.is_clear = False
         else:
             self._push(packets, n_bytes)
+
+    def lag(self) -> None:
+        """Hear that what was just written has left the peer without room."""
+        if self._lag is None:
+            self._begin_lag(self.buffered_bytes)
 
     def close(self) -> None:
         """End the session: what was sent before still leaves, then the peer is told."""

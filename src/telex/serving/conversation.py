@@ -308,7 +308,8 @@ class Conversation:
         self._phase = _Phase.TAKEN
         adopted.add(engine)
         extras: dict[str, Any] = {}
-        if scope is not self._scope or not all(map(is_, scope.values(), self._base.values())) or scope["state"]:
+        is_changed = len(scope) != len(self._base) or not all(map(is_, scope.values(), self._base.values()))
+        if is_changed or scope["state"]:
             extras = {key: value for key, value in scope.items() if self._base.get(key) is not value or key == "state"}
         opening = _Opening(self._request.pack(), stream, self._config, extras or None)
         admission.start_on(transport, opening)

@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from telex.engineio import send_to_all
 from telex.errors import AckTimeout, TooManyAcks
 from telex.socketio.acks import from_values
 
@@ -194,12 +195,12 @@ class BroadcastOperator(Broadcaster):
         self._namespace.check_thread()
         packets = self._namespace.encode_event(event, args, compress=self._flags.compress)
         sockets = self._namespace.select(self._rooms, self._excluded)
-        if len(sockets) > 1:
-            for packet in packets:
-                packet.encode_for_many()
-        volatile = self._flags.volatile
-        for socket in sockets:
-            socket.send_packets(packets, volatile=volatile)
+        if self._flags.volatile:
+            for socket in sockets:
+                socket.send_packets(packets, volatile=True)
+        elif sockets:
+            sessions = [socket.connection.session for socket in sockets]
+            send_to_all(sessions, packets, self._namespace.limits.send_buffer_high)
         return Sent()
 
     async def _call(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:

@@ -21,7 +21,7 @@ from telex.socketio.handlers import Handler, make_handler
 from telex.socketio.packets import RESERVED_EVENTS, PacketType, format_head
 from telex.socketio.parsers import SCALAR_TYPES, encode, encode_json
 from telex.socketio.rooms import Rooms
-from telex.socketio.socket import Socket
+from telex.socketio.socket import CONNECTED, Socket
 
 if TYPE_CHECKING:
     from telex.socketio.server import Server
@@ -221,8 +221,10 @@ class Namespace(Broadcaster):
             found = self._members(next(iter(rooms)))
         else:
             found = set().union(*map(self._members, rooms))
+        if not excluded:
+            return [socket for socket in found if socket.state is CONNECTED]
         out = set().union(*map(self._members, excluded))
-        return [socket for socket in found if socket.connected and socket not in out]
+        return [socket for socket in found if socket.state is CONNECTED and socket not in out]
 
     def _members(self, room: str) -> Iterable[Socket]:
         own = self.sockets.get(room)

@@ -77,31 +77,31 @@ SENDING = (State.CONNECTED, State.CONNECTING)
 class Socket:
     """Talk with one client in one namespace.
 
-    `id` is public and new for each connection to a namespace.
+    `id` is public and new for each connection to a namespace; `state` and `connection` are the library's own.
     """
 
     __slots__ = (
         "__weakref__",
         "_acks",
         "_auth",
-        "_connection",
         "_data",
         "_handshake",
         "_inbox",
         "_reason",
         "_since",
-        "_state",
+        "connection",
         "id",
         "nsp",
+        "state",
     )
 
     # An idle socket is to be small: what not every socket needs comes into being when it is first asked for.
     def __init__(self, sid: str, namespace: Namespace, connection: Connection, auth: Mapping[str, Any]) -> None:
         self.id = sid
         self.nsp = namespace
-        self._state = State.CONNECTING
+        self.state = State.CONNECTING
         self._reason: DisconnectReason | None = None
-        self._connection = connection
+        self.connection = connection
         self._auth = auth
         self._since = time()
         self._handshake: Handshake | None = None
@@ -110,12 +110,12 @@ class Socket:
         self._inbox: Inbox | None = None
 
     def __repr__(self) -> str:
-        return f"<Socket {self.id} in {self.nsp.name} {self._state.name.lower()}>"
+        return f"<Socket {self.id} in {self.nsp.name} {self.state.name.lower()}>"
 
     @property
     def connected(self) -> bool:
         """Whether the client was let in and has not left."""
-        return self._state is CONNECTED
+        return self.state is CONNECTED
 
     @property
     def recovered(self) -> bool:
@@ -137,7 +137,7 @@ class Socket:
     def handshake(self) -> Handshake:
         """What the client said when it connected."""
         if self._handshake is None:
-            self._handshake = self._connection.handshake(self._auth, self._since)
+            self._handshake = self.connection.handshake(self._auth, self._since)
         return self._handshake
 
     # Rooms.
@@ -145,7 +145,7 @@ class Socket:
     @property
     def rooms(self) -> AbstractSet[str]:
         """The rooms this socket is in, its own id among them; empty once it has left."""
-        return frozenset() if self._state is State.DISCONNECTED else {self.id, *self.nsp.rooms.rooms_of(self)}
+        return frozenset() if self.state is State.DISCONNECTED else {self.id, *self.nsp.rooms.rooms_of(self)}
 
     def join(self, rooms: str | Iterable[str]) -> None:
         """Join one room or several; a middleware may do so too. After the disconnect nothing happens.
@@ -154,7 +154,7 @@ class Socket:
         `Limits.max_room_name`, and past `Limits.max_rooms_per_socket`; no room is joined then.
         """
         self.check_thread()
-        if self._state is State.DISCONNECTED:
+        if self.state is State.DISCONNECTED:
             return
         limits, joined = self.nsp.limits, self.nsp.rooms.rooms_of(self)
         new = set(names(rooms)) - joined - {self.id}
@@ -187,11 +187,11 @@ class Socket:
         """
         if callback is not None:
             return SocketOperator(self).emit(event, *args, callback=callback)
-        connection = self._connection
+        connection = self.connection
         if _get_running_loop() is not connection.loop:
             self.check_thread()
         packets = self.nsp.encode_event(event, args)
-        if self._state in SENDING:
+        if self.state in SENDING:
             session = connection.session
             session.send(packets)
             if session.is_clear:
@@ -259,24 +259,24 @@ class Socket:
         if not self.connected:
             return
         if close:
-            self._connection.disconnect()
+            self.connection.disconnect()
         else:
-            self._connection.dismiss(self)
+            self.connection.dismiss(self)
 
     @property
     def has_room(self) -> bool:
         """Whether the client keeps up: at most `Limits.send_buffer_high` bytes wait for it, or it has left."""
-        return not self.connected or self._connection.session.has_room
+        return not self.connected or self.connection.session.has_room
 
     async def wait_room(self) -> None:
         """Wait until `has_room`, or until the client has left."""
         while not self.has_room:
-            await self._connection.wait_room()
+            await self.connection.wait_room()
 
     def statistics(self) -> dict[str, int]:
         """Return what waits: bytes to be sent, events to be handled, acknowledgements to come, and rooms joined."""
         return {
-            "buffered_bytes": self._connection.session.buffered_bytes if self.connected else 0,
+            "buffered_bytes": self.connection.session.buffered_bytes if self.connected else 0,
             "queued_events": 0 if self._inbox is None else len(self._inbox),
             "pending_acks": 0 if self._acks is None else len(self._acks),
             "rooms": len(self.rooms),
@@ -287,7 +287,7 @@ class Socket:
     @property
     def is_connecting(self) -> bool:
         """Whether it is in the hands of the middlewares."""
-        return self._state is State.CONNECTING
+        return self.state is State.CONNECTING
 
     @property
     def absence(self) -> str:
@@ -296,7 +296,7 @@ class Socket:
 
     def check_thread(self) -> None:
         """Raise `RuntimeError` outside of the event loop that this client is served on: nothing here takes locks."""
-        if _get_running_loop() is not self._connection.loop:
+        if _get_running_loop() is not self.connection.loop:
             raise RuntimeError(
                 "Telex was called outside of its event loop, from another thread perhaps: call "
                 "loop.call_soon_threadsafe(socket.emit, ...) there, or return the value from the handler"
@@ -313,8 +313,8 @@ class Socket:
 
     def send_packets(self, packets: Sequence[Packet], *, volatile: bool = False) -> bool:
         """Send packets that belong together, volatile ones only if they leave at once; `False` if they were dropped."""
-        session = self._connection.session
-        if self._state not in SENDING or (volatile and not session.is_writable):
+        session = self.connection.session
+        if self.state not in SENDING or (volatile and not session.is_writable):
             return False
         session.send(packets)
         return True
@@ -390,7 +390,7 @@ class Socket:
 
     def enter_namespace(self) -> None:
         """Begin: the middlewares have let it in."""
-        self._state = State.CONNECTED
+        self.state = State.CONNECTED
         self.nsp.add(self)
 
     def greet(self) -> None:
@@ -409,10 +409,10 @@ class Socket:
         Idempotent, also from within these handlers. One that was still connecting leaves without a word.
         Events that were received before are handled yet, unless it was the server that sent the client off.
         """
-        if self._state not in (State.CONNECTING, State.CONNECTED):
+        if self.state not in (State.CONNECTING, State.CONNECTED):
             return
         handlers = self.nsp.handlers if self.connected else {}
-        self._state, self._reason = State.LEAVING, reason
+        self.state, self._reason = State.LEAVING, reason
         if reason is DisconnectReason.SERVER_NAMESPACE_DISCONNECT:
             if self._inbox is None:
                 self._inbox = Inbox(self.nsp.limits, self)
@@ -420,9 +420,9 @@ class Socket:
         disconnecting = handlers.get("disconnecting")
         if disconnecting is not None:
             call(self._job(disconnecting, reason))
-        self._state = State.DISCONNECTED
+        self.state = State.DISCONNECTED
         self.nsp.remove(self)
-        self._connection.forget(self)
+        self.connection.forget(self)
         if self._acks is not None:
             self._acks.abandon()
         if "disconnect" in handlers:
@@ -456,7 +456,7 @@ class Socket:
 
     def regulate(self, is_full: bool) -> None:
         """Stop reading the connection, or go on."""
-        self._connection.regulate(self, is_full and self._state is not State.DISCONNECTED)
+        self.connection.regulate(self, is_full and self.state is not State.DISCONNECTED)
 
     def _regulate(self) -> None:
         if self._inbox is not None:

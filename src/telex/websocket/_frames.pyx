@@ -81,7 +81,7 @@ cdef extern from "native.h":
         void (*attach)(PyObject *stream, PyObject *receiver, telex_receive receive) noexcept
     const char *TELEX_STREAMS_API
 
-__all__ = ["FrameReader", "Sender", "Utf8Validator", "apply_mask", "decode_text", "encode_frame", "write_message"]
+__all__ = ["FrameReader", "Sender", "Utf8Validator", "apply_mask", "decode_text", "encode_frame", "write_message", "write_to_all"]
 
 cdef enum:
     FIN = 0x80
@@ -531,6 +531,31 @@ cdef class Sender:
         if buffered <= self.high_mark:
             return self.done
         return self._over(buffered, message)
+
+
+def write_to_all(list streams not None, bytes frame not None, Py_ssize_t high_mark):
+    """Write one frame to many streams; see `frames.write_to_all`."""
+    cdef list refused = [], lagging = []
+    cdef Py_ssize_t i
+    cdef PyObject *stream
+    cdef PyTypeObject *kind = NULL if _streams is NULL else _streams.stream_type
+    for i in range(len(streams)):
+        found = streams[i]
+        stream = <PyObject *>found
+        if Py_TYPE(stream) is kind:
+            if _streams.buffered_bytes(stream) > high_mark:
+                refused.append(i)
+                continue
+            _streams.write(stream, <PyObject *>frame)
+            if _streams.buffered_bytes(stream) > high_mark:
+                lagging.append(i)
+        elif found.buffered_bytes > high_mark:
+            refused.append(i)
+        else:
+            found.write(frame)
+            if found.buffered_bytes > high_mark:
+                lagging.append(i)
+    return refused, lagging
 
 
 def apply_mask(payload, bytes key not None, Py_ssize_t offset=0):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         decode_text,
         encode_frame,
         write_message,
+        write_to_all,
     )
 else:
     twin = load("frames") or frames
@@ -29,6 +30,7 @@ else:
     decode_text = twin.decode_text
     encode_frame = twin.encode_frame
     write_message = twin.write_message
+    write_to_all = twin.write_to_all
 
 __all__ = [
     "FrameReader",
@@ -38,4 +40,5 @@ __all__ = [
     "decode_text",
     "encode_frame",
     "write_message",
+    "write_to_all",
 ]

@@ -416,6 +416,20 @@ class ConnectionCore:
             self._write(opcode, payload)
         return self.stream.buffered_bytes
 
+    def shared_compression(self, payload: bytes | bytearray) -> object | None:
+        """Return what a message of this end is compressed with, if others compress with the same and get equal bytes.
+
+        None where the message is not compressed, or in the light of messages before it, or where we mask.
+        """
+        if self._codecs is None or not self._is_server or len(payload) < self._codecs[1].threshold:
+            return None
+        return self._codecs[1].shared
+
+    def compress(self, opcode: Opcode, payload: bytes | bytearray) -> bytes:
+        """Return the compressed frame for all that have the same `shared_compression`."""
+        assert self._codecs is not None  # or there would be no such thing
+        return encode_frame(opcode, self._codecs[1].deflate(payload), rsv1=True)
+
     def send_encoded(self, frame: bytes) -> None:
         """Send a frame that was encoded before, unmasked: what a server sends to many. Raises `ConnectionClosed`."""
         if not self.can_send:

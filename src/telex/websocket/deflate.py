@@ -338,6 +338,12 @@ class Deflator:
         self._options = options
         self._zlib: zlib._Compress | None = None
 
+    @property
+    def shared(self) -> object | None:
+        """What the output of equal messages depends on; None where it depends on those before, too."""
+        options = self._options
+        return None if self._takeover else (self._bits, options.level, options.mem_level)
+
     def deflate(self, data: bytes | bytearray) -> bytes:
         """Return the payload of the compressed message.
 

@@ -41,6 +41,7 @@ __all__ = [
     "encode_close",
     "encode_frame",
     "write_message",
+    "write_to_all",
 ]
 
 MAX_CONTROL_PAYLOAD = 125
@@ -413,6 +414,22 @@ def write_message(stream: Stream, message: Data | bytearray | memoryview, mask: 
         raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
     stream.write(encode_frame(opcode, payload, mask=mask))
     return stream.buffered_bytes
+
+
+def write_to_all(streams: list[Any], frame: bytes, high_mark: int) -> tuple[list[int], list[int]]:
+    """Write one frame to many streams, but for those that hold more than `high_mark` bytes already.
+
+    Returns the indices of these, and of those that hold more now. O(streams).
+    """
+    refused, lagging = [], []
+    for i, stream in enumerate(streams):
+        if stream.buffered_bytes > high_mark:
+            refused.append(i)
+            continue
+        stream.write(frame)
+        if stream.buffered_bytes > high_mark:
+            lagging.append(i)
+    return refused, lagging
 
 
 class Sender:

@@ -69,6 +69,7 @@ class PollingTransport:
     """Carry packets in the answers to GET and the bodies of POST."""
 
     name = "polling"
+    plain = None  # there is no stream of its own
     session: Session  # set by the engine before the first request
 
     def __init__(self, limits: Limits) -> None:

@@ -53,7 +53,7 @@ class StreamTransport(WebSocketTransport):
     **Next**: give it a session, make it the stream's sink, then call `open`.
     """
 
-    __slots__ = ("_core", "_deadline", "_is_continuing", "_is_processing", "_owner", "_plain", "_stream")
+    __slots__ = ("_core", "_deadline", "_is_continuing", "_is_processing", "_owner", "_stream", "plain")
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class StreamTransport(WebSocketTransport):
         self.direct = None
         self._stream = stream
         self._owner = owner
-        self._plain = stream if deflate is None else None  # while messages can be written to it as they are
+        self.plain = stream if deflate is None else None  # while messages can be written to it as they are
         self._is_processing = False
         self._is_continuing = False  # in the next turn
         self._deadline: Deadline | None = None
@@ -104,7 +104,7 @@ class StreamTransport(WebSocketTransport):
 
     def offer(self, packets: Sequence[Packet]) -> int | None:
         """Send packets if there is room (see `Transport`)."""
-        stream = self._plain
+        stream = self.plain
         if stream is None:
             return super().offer(packets)
         buffered = stream.buffered_bytes
@@ -125,7 +125,7 @@ class StreamTransport(WebSocketTransport):
         if not core.can_send:
             return
         for packet in packets:
-            if packet.frame is not None and self._plain is not None:
+            if packet.frame is not None and self.plain is not None:
                 self._stream.write(packet.frame)
             else:
                 core.send(packet.wire, compress=None if packet.compress else False)
@@ -259,7 +259,7 @@ class StreamTransport(WebSocketTransport):
         """Keep one deadline in step with the core's, and know whether packets may be written."""
         core, deadline = self._core, self._deadline
         if core.state is not State.OPEN:
-            self._plain = None
+            self.plain = None
         when = core.deadline
         if deadline is None:
             if when is not None:

@@ -8,13 +8,16 @@ Source: Engine.IO protocol v4, "WebSocket".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from telex.engineio.packets import MESSAGE_TEXT, Packet, decode
 from telex.engineio.session import CloseReason, Session, SessionSink
 from telex.errors import EnginePacketError
 from telex.limits import Limits
 from telex.types import Data, size_of
+
+if TYPE_CHECKING:
+    from telex.streams.base import Stream
 
 __all__ = ["Channel", "WebSocketTransport"]
 
@@ -58,6 +61,7 @@ class WebSocketTransport:
     __slots__ = ("_channel", "_is_closed", "_limits", "direct", "session")
 
     name = "websocket"
+    plain: Stream | None = None
     session: Session  # set by the engine before the first message
 
     def __init__(self, channel: Channel, limits: Limits) -> None:
