@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 from telex.engineio.packets import PING, PROBE_ANSWER, Packet, PacketType
 from telex.errors import EnginePacketError
 from telex.limits import Limits, Quota
-from telex.streams.deadlines import Deadline, Deadlines
+from telex.streams.deadlines import Deadline, Deadlines, Slot
 from telex.types import Data
 from telex.websocket.codec import write_to_all
 
@@ -243,6 +243,7 @@ class Session:
         "_overflow_alarm",
         "_probe",
         "_sink",
+        "_slot",
         "is_clear",
         "sid",
         "state",
@@ -276,6 +277,7 @@ class Session:
         self._control: Quota | None = None  # made at the first heartbeat packet that nobody asked for
         self._overflow_alarm: Deadline | None = None  # set when more was sent than may wait
         self._lag: Lag | None = None  # while the peer has no room
+        self._slot: Slot | None = None
         deadlines.rota(limits.ping_interval).put(self)
 
     # What the floor above does.
@@ -496,7 +498,6 @@ class Session:
     def _receive_pong(self) -> None:
         if self._beat is not Beat.RESTING:
             self._set_beat(Beat.RESTING)
-            self._stop_heartbeat()
             self._deadlines.rota(self._limits.ping_interval).put(self)
             return
         # A pong that nobody asked for is harmless, a flood of them is not.

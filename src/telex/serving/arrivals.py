@@ -20,7 +20,7 @@ from typing import Any, cast
 from telex.limits import Limits
 from telex.serving.conversation import Conversation
 from telex.serving.uvicorn import limits_of
-from telex.streams import Listening, Poll, Rota, deadlines_of
+from telex.streams import Deadline, Listening, Poll, Rota, Slot, Stream, deadlines_of
 
 __all__ = ["Arrivals"]
 
@@ -212,16 +212,18 @@ class _Arrival:
     It stays in uvicorn's set of connections until the connection is lost, or taken by a session.
     """
 
-    __slots__ = ("__weakref__", "_arrivals", "conversation", "stream")
+    __slots__ = ("__weakref__", "_arrivals", "_slot", "conversation", "stream")
 
-    stream: Any  # a `Stream`, whose sink can be replaced
+    stream: Stream
 
     def __init__(self, arrivals: Arrivals) -> None:
         self._arrivals = arrivals
+        self._slot: Slot | None = None
         self.conversation: Conversation | None = None
 
     def data_received(self, data: bytes) -> None:
-        if data[-4:] == b"\r\n\r\n" and WEBSOCKET.match(data):
+        end = data.find(b"\r\n\r\n")  # of the head; behind it there may be frames already
+        if end >= 0 and WEBSOCKET.match(data, 0, end + 4):
             self._arrivals.converse(self, data)
         else:
             self._arrivals.hand_over(self, data)

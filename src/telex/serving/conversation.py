@@ -3,12 +3,12 @@
 Rule of this module: it translates between `Connection` and ASGI's events. The stream comes from whoever accepted it:
 uvicorn's transport (`uvicorn.py`) or the compiled loop (`arrivals.py`).
 
-**The take-over.** A `telex.Server` finds itself offered the connection, under `TAKEOVER` in the scope's extensions. When
-it has accepted in the ordinary way, so that middleware could add its cookies and headers, it takes the connection: the
-descriptor leaves uvicorn's transport for the compiled loop, where it is not there already, the ASGI call returns, and of
-the request stays an `_Opening`, which can make it anew. Where the descriptor cannot leave (TLS, or no compiled loop),
-the transport stays and still nothing goes through ASGI any more. Any other application is served by a `Connection`,
-made when it first asks for messages.
+**The take-over.** A `telex.Server` finds itself offered the connection, under `TAKEOVER` in the scope's extensions.
+When it has accepted in the ordinary way, so that middleware could add its cookies and headers, it takes the connection:
+the descriptor leaves uvicorn's transport for the compiled loop, where it is not there already, the ASGI call returns,
+and of the request stays an `_Opening`, which can make it anew. Where the descriptor cannot leave (TLS, or no compiled
+loop), the transport stays and still nothing goes through ASGI any more. Any other application is served by a
+`Connection`, made when it first asks for messages.
 
 Source: the ASGI specification, HTTP & WebSocket 2.5, and its extension `websocket.http.response`.
 """
@@ -285,7 +285,7 @@ class Conversation:
                 token=token_bytes,
                 owner=self,
             )
-            self._stream.sink = connection  # type: ignore[attr-defined]  # of every driver, and none of the interface's
+            self._stream.sink = connection
             self._enter(_Phase.OPEN)
             connection.open(b"".join(self._early))
             self._stream.resume_reading()
@@ -304,7 +304,7 @@ class Conversation:
             deflate=self._agreed[1].deflate,
             owner=adopted,
         )
-        stream.sink = transport  # type: ignore[attr-defined]  # of every driver, and none of the interface's
+        stream.sink = transport
         self._phase = _Phase.TAKEN
         adopted.add(engine)
         extras: dict[str, Any] = {}

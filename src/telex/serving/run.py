@@ -1,6 +1,7 @@
 """`telex run`: an application on uvicorn, with Telex's own WebSocket.
 
-Rule of this module: settings of uvicorn and nothing of the protocols; what its server does differently is `server.py`'s.
+Rule of this module: settings of uvicorn and nothing of the protocols; what its server does differently stands in
+`server.py`.
 """
 
 from __future__ import annotations
@@ -54,15 +55,8 @@ def run(
     installed, `NoApplication` (an `ImportError`) when there is no such application or it cannot be called, and
     `SystemExit` when the server cannot start. What the program's own module raises when it is imported comes as it is.
     """
-    if options.get("factory"):
-        raise ValueError("telex.run serves an application, not a function that makes one, and cannot heed factory")
-    if close_code not in CLOSE_CODES:
-        raise ValueError(f"close code {close_code} may not be sent")
-    if not drain >= 0:
-        raise ValueError(f"drain must be seconds, not {drain}")
-    has_children = bool(options.get("reload")) or (options.get("workers") or 1) > 1
-    if has_children and not isinstance(app, str):
-        raise ValueError("reload and workers need the application's name, such as chat:io: each process loads it anew")
+    check_options(app, close_code, drain, options)
+    has_children = bool(options.get("reload")) or n_workers(options) > 1
     try:
         import uvicorn  # noqa: PLC0415  # an extra
         from uvicorn.supervisors import ChangeReload, Multiprocess  # noqa: PLC0415
@@ -85,7 +79,7 @@ def run(
         if config.should_reload:
             ChangeReload(config, target=server.run, sockets=[config.bind_socket()]).run()
         elif config.workers > 1:
-            Multiprocess(config, target=server.run, sockets=[config.bind_socket()]).run()
+            Multiprocess(config, sockets=[config.bind_socket()]).run()  # whose children are uvicorn's own
         else:
             server.run()
     except KeyboardInterrupt:
@@ -94,6 +88,25 @@ def run(
         raise SystemExit(1) from None  # it could not start, and has said why
     if not has_children and not server.started:
         raise SystemExit(1)
+
+
+def n_workers(options: dict[str, Any]) -> int:
+    """Return how many processes are to serve."""
+    return int(options.get("workers") or 1)
+
+
+def check_options(app: App | str, close_code: int, drain: float, options: dict[str, Any]) -> None:
+    """Raise `ValueError` for options that cannot be heeded, or not together."""
+    if options.get("factory"):
+        raise ValueError("telex.run serves an application, not a function that makes one, and cannot heed factory")
+    if close_code not in CLOSE_CODES:
+        raise ValueError(f"close code {close_code} may not be sent")
+    if not drain >= 0:
+        raise ValueError(f"drain must be seconds, not {drain}")
+    if (options.get("reload") or n_workers(options) > 1) and not isinstance(app, str):
+        raise ValueError("reload and workers need the application's name, such as chat:io: each process loads it anew")
+    if n_workers(options) > 1 and (drain or close_code != SERVICE_RESTART):
+        raise ValueError("several workers are uvicorn's own, which know neither drain nor close_code")
 
 
 def load_app(name: str) -> App:

@@ -19,12 +19,31 @@ from typing import Any, cast
 
 from telex.limits import Limits
 from telex.serving.conversation import NEVER, Conversation
-from telex.streams import AsyncioStream
+from telex.streams import AsyncioStream, StreamSink
 
 __all__ = ["Protocol", "limits_of"]
 
 SERVICE_RESTART = 1012
 """The close code when the server stops: the client may come back."""
+
+
+class _Nobody:
+    """Be the sink of a stream that is lost."""
+
+    def data_received(self, data: bytes) -> None:
+        pass
+
+    def eof_received(self) -> None:
+        pass
+
+    def connection_lost(self, error: Exception | None) -> None:
+        pass
+
+    def writing_resumed(self) -> None:
+        pass
+
+
+NOBODY = _Nobody()
 
 
 class Protocol(AsyncioStream):
@@ -34,6 +53,7 @@ class Protocol(AsyncioStream):
     """
 
     close_code = SERVICE_RESTART
+    sink: StreamSink
 
     # `config` is uvicorn's `Config` and `server_state` its `ServerState`: classes it does not publish.
     def __init__(
@@ -42,10 +62,11 @@ class Protocol(AsyncioStream):
         if not config.loaded:
             config.load()
         limits = limits_of(config)
-        self._conversation = Conversation(
+        super().__init__(NOBODY, loop=_loop, high_mark=limits.send_buffer_high)
+        self._conversation: Conversation | None = Conversation(
             self, limits, config=config, state=server_state, app_state=app_state, close_code=self.close_code
         )
-        super().__init__(self._conversation, loop=_loop, high_mark=limits.send_buffer_high)
+        self.sink = self._conversation
         self._server_state = server_state
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -60,7 +81,7 @@ class Protocol(AsyncioStream):
         """Let uvicorn forget the connection."""
         self._server_state.connections.discard(self)
         super().connection_lost(exc)
-        self.sink = self._conversation = None  # type: ignore[assignment]  # which hold this object; nobody calls it now
+        self.sink, self._conversation = NOBODY, None  # which held this object
 
     def shutdown(self) -> None:
         """Close, for the server stops."""

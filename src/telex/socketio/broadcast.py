@@ -10,7 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from telex.engineio import send_to_all
 from telex.errors import AckTimeout, TooManyAcks
@@ -77,7 +77,7 @@ class _SentAndGone(Sent):
         return NOTHING_TO_WAIT_FOR
 
 
-NOTHING_TO_WAIT_FOR: Any = iter(())  # exhausted, for whoever steps it
+NOTHING_TO_WAIT_FOR = cast("Generator[Any, None, None]", iter(()))  # exhausted, for whoever steps it
 
 SENT = _SentAndGone()
 """What an `emit` to one client returns that keeps up."""

@@ -25,7 +25,7 @@ from telex.socketio.packets import Packet, PacketType, event_name
 from telex.socketio.parsers import SMALL_JSON, Decoder, encode, parse_event
 from telex.socketio.reasons import DisconnectReason
 from telex.socketio.runners import start
-from telex.socketio.socket import Handshake, Socket
+from telex.socketio.socket import CONNECTED, Handshake, Socket
 from telex.streams.deadlines import Deadline, deadlines_of
 from telex.tokens import token_text
 from telex.types import Data, size_of
@@ -101,12 +101,12 @@ class Connection:
 
     def message_received(self, data: Data) -> None:
         """Take one message of the client."""
-        if self._is_direct and self._decoder is None and type(data) is str and data[:1] == EVENT:
+        if self._is_direct and type(data) is str and data[:1] == EVENT and self._decoder is None:
             plain = parse_event(data, self._limits)  # the usual case
             if plain is not None:
                 namespace, event, args, ack_id = plain
                 socket = self._root if namespace == "/" else self._socket(namespace)
-                if socket is not None and socket.connected:
+                if socket is not None and socket.state is CONNECTED:
                     socket.receive_event(event, args, ack_id, len(data) if data.isascii() else size_of(data))
                     return
         self._message_bytes += size_of(data)

@@ -4,8 +4,9 @@ Rule of this module: handlers are found in tables that the program filled, never
 
 Theory of operation. A plain function is called at once, and so is a coroutine function: it gets a task only when it
 suspends (see `runners.py`). What comes meanwhile waits in the socket's queue, which that task then works off, so a
-socket's events are handled in order, and an idle socket has neither task nor queue. A queue that grows stops the reading of its connection; more is read while a handler awaits an
-acknowledgement of that client, which could otherwise never come.
+socket's events are handled in order, and an idle socket has neither task nor queue. A queue that grows stops the
+reading of its connection; more is read while a handler awaits an acknowledgement of that client, which could otherwise
+never come.
 """
 
 from __future__ import annotations

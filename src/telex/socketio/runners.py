@@ -23,7 +23,6 @@ from asyncio import CancelledError, current_task
 from asyncio.tasks import _enter_task, _leave_task, _register_task, _unregister_task
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
-from functools import partial
 from typing import Any
 
 __all__ = ["Pool", "Suspended", "go_on", "pool_of", "start"]
@@ -41,9 +40,10 @@ class Runner:
         self._pool = pool
         self._parked: asyncio.Future[None] | None = None
         self._work: Coroutine[Any, Any, None] | None = None
-        self.task: Any = loop.create_task(self._live())
-        self.task._log_destroy_pending = False
-        _unregister_task(self.task)
+        task: Any = loop.create_task(self._live())
+        task._log_destroy_pending = False
+        _unregister_task(task)
+        self.task: asyncio.Task[Any] = task
 
     def resume(self, work: Coroutine[Any, Any, None]) -> None:
         """Wake, and do this work; then park again."""
@@ -91,20 +91,18 @@ class Suspended:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         run, coroutine = self._context.run, self._coroutine
-        return go_on(self._yielded, partial(run, coroutine.send), partial(run, coroutine.throw))
+        return go_on(self._yielded, lambda value: run(coroutine.send, value), lambda error: run(coroutine.throw, error))
 
 
-def go_on(
-    yielded: Any, send: Callable[[Any], Any], throw: Callable[[BaseException], Any]
-) -> Generator[Any, Any, Any]:
+def go_on(yielded: Any, send: Callable[[Any], Any], throw: Callable[[BaseException], Any]) -> Generator[Any, Any, Any]:
     """Go on with a coroutine that has been stepped from outside and has yielded: what `__await__` is to return."""
+    value: Any = None
     while True:
+        thrown: BaseException | None = None
         try:
             value = yield yielded
         except BaseException as error:
-            thrown: BaseException | None = error
-        else:
-            thrown = None
+            thrown = error
         try:
             yielded = send(value) if thrown is None else throw(thrown)
         except StopIteration as stop:

@@ -2,7 +2,7 @@
 
 from telex.streams.asyncio import AsyncioStream
 from telex.streams.base import Stream, StreamSink
-from telex.streams.deadlines import Deadline, Deadlines, Rota, deadlines_of
+from telex.streams.deadlines import Deadline, Deadlines, Rota, Slot, deadlines_of
 from telex.streams.drivers import Listening, Poll, poll_of, take_descriptor
 from telex.streams.fairness import BYTES_PER_TURN, FRAMES_PER_TURN, Turn, turn_of
 
@@ -15,6 +15,7 @@ __all__ = [
     "Listening",
     "Poll",
     "Rota",
+    "Slot",
     "Stream",
     "StreamSink",
     "Turn",

@@ -91,6 +91,8 @@ class AsyncioStream(asyncio.Protocol):
         "sink",
     )
 
+    sink: StreamSink
+
     def __init__(
         self,
         sink: StreamSink,

@@ -32,7 +32,12 @@ class StreamSink(Protocol):
 
 
 class Stream(Protocol):
-    """Move bytes to and from one peer."""
+    """Move bytes to and from one peer.
+
+    `sink` may be replaced at any time, for example when an opening handshake is over.
+    """
+
+    sink: StreamSink
 
     @property
     def buffered_bytes(self) -> int:

@@ -8,22 +8,23 @@ pushed again to where it now belongs. A cancelled deadline stays as an entry wit
 or until such entries are the majority and the heap is swept, so each costs O(log n) in all.
 
 Heartbeats, of which every connection has one, all lie the same interval ahead when they are set. So they are in order
-as they come, and a `Rota` keeps them in a queue: an entry of a dictionary each, with no deadline and no callback of its
-own, put in, moved and taken out in O(1). Only the first of them is a `Deadline`.
+as they come, and a `Rota` keeps them in a queue of slots, one for each hundredth of a second: an entry of its slot's
+dictionary each, with no deadline and no callback of its own, put in, moved and taken out in O(1). Only the first slot
+has a `Deadline`. (One dictionary of all would not do: who asks it for its first entry passes all that were deleted.)
 """
 
 from __future__ import annotations
 
 import heapq
-import math
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 __all__ = ["Clock", "Deadline", "Deadlines", "Member", "Rota", "deadlines_of"]
 
 MAX_PER_TURN = 256
-"""Callbacks run in a row; with a heartbeat due for each of thousands of connections the loop must breathe."""
+"""Callbacks run in a row, heartbeats counted; when thousands of connections have one due the loop must breathe."""
 
 STALL_SECONDS = 0.1
 """A timer later than this means that the loop itself was held up; peers' bytes are then read before they are judged."""
@@ -89,6 +90,7 @@ class Deadlines:
         self._timer: Any = None
         self._timer_when = 0.0
         self._is_running = False
+        self._n_left = 0  # callbacks that this turn may still run
         self._has_yielded = False  # to the loop, since a late timer
         self._rotas: dict[float, Rota] = {}
 
@@ -165,8 +167,8 @@ class Deadlines:
             self._arm()
 
     def _fire(self, now: float) -> None:
-        n_left = MAX_PER_TURN
-        while n_left and self._heap and self._heap[0][0] <= now:
+        self._n_left = MAX_PER_TURN
+        while self._n_left and self._heap and self._heap[0][0] <= now:
             _, entry, deadline = heapq.heappop(self._heap)
             callback = deadline._callback
             if callback is None or deadline._entry != entry:
@@ -177,71 +179,115 @@ class Deadlines:
                 self._push(deadline)
                 continue
             deadline._callback = None
-            n_left -= 1
+            self._n_left -= 1
             callback()
 
 
 class Member(Protocol):
     """Be called back by a `Rota`."""
 
+    _slot: Slot | None
+    """Where it stands in a rota: None to begin with, then the rota's to change."""
+
     def beat(self) -> None:
         """Do what is due."""
+
+
+class Slot:
+    """Hold the members of a rota that are due together."""
+
+    __slots__ = ("members", "rota", "when")
+
+    def __init__(self, rota: Rota, when: float) -> None:
+        self.rota = rota
+        self.when = when
+        self.members: dict[Member, None] = {}
 
 
 class Rota:
     """Call members back, each `delay` seconds after it was put in (`GRAIN` less at most), and once.
 
-    Made by `Deadlines.rota`.
+    A member is in one rota at a time. Made by `Deadlines.rota`.
     """
 
-    __slots__ = ("_deadline", "_deadlines", "_delay", "_latest", "_whens")
+    __slots__ = ("_deadline", "_deadlines", "_delay", "_n_members", "_slots")
 
     def __init__(self, deadlines: Deadlines, delay: float) -> None:
         self._deadlines = deadlines
         self._delay = delay
-        self._whens: dict[Member, float] = {}  # in the order of the times, which is that of putting in
-        self._latest = -math.inf  # the last time given, which all share that come close behind
+        self._n_members = 0
+        self._slots: deque[Slot] = deque()  # in the order of their times; some may be empty
         self._deadline: Deadline | None = None  # the first member's, or one before it
 
     def __len__(self) -> int:
         """Return how many members there are."""
-        return len(self._whens)
+        return self._n_members
 
     def when(self, member: Member) -> float | None:
         """Return when a member is due; None if it is not in."""
-        return self._whens.get(member)
+        slot = member._slot
+        return slot.when if slot is not None and slot.rota is self else None
 
     def put(self, member: Member) -> None:
-        """Call a member back after the delay. One that is in already is moved. O(1)."""
-        whens = self._whens
-        whens.pop(member, None)
+        """Call a member back after the delay. One that is in already, or in another rota, is moved. O(1)."""
+        if member._slot is not None:
+            member._slot.rota.discard(member)
         when = self._deadlines.now() + self._delay
-        if when - self._latest >= GRAIN:
-            self._latest = when
-        whens[member] = self._latest
+        slots = self._slots
+        if not slots or when - slots[-1].when >= GRAIN:
+            slots.append(Slot(self, when))
+        member._slot = slot = slots[-1]
+        slot.members[member] = None
+        self._n_members += 1
         if self._deadline is None:
-            self._deadline = self._deadlines.at(self._latest, self._run)
+            self._deadline = self._deadlines.at(slot.when, self._run)
 
     def discard(self, member: Member) -> None:
         """Do not call a member back. Idempotent. O(1)."""
-        if self._whens.pop(member, None) is not None and not self._whens and self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        slot = member._slot
+        if slot is None or slot.rota is not self:
+            return
+        member._slot = None
+        del slot.members[member]
+        self._n_members -= 1
+        if not slot.members:
+            slot.members.clear()  # which gives back the memory that deletions leave with a dictionary
+        if not self._n_members:
+            self._rest()
 
     def _run(self) -> None:
-        self._deadline = None
-        now, n_left = self._deadlines.now(), MAX_PER_TURN
+        deadlines, slots = self._deadlines, self._slots
+        now = deadlines.now()
         try:
-            while n_left and self._whens:
-                member = next(iter(self._whens))
-                if self._whens[member] > now:
+            while slots and slots[0].when <= now:
+                members = slots[0].members
+                if not members:
+                    slots.popleft()
+                    continue
+                if not deadlines._n_left:
                     break
-                del self._whens[member]
-                n_left -= 1
+                deadlines._n_left -= 1
+                member, _ = members.popitem()
+                member._slot = None
+                self._n_members -= 1
                 member.beat()
         finally:
-            if self._whens and self._deadline is None:
-                self._deadline = self._deadlines.at(next(iter(self._whens.values())), self._run)
+            # What was put in meanwhile is due later than what is left.
+            if self._n_members:
+                while not slots[0].members:
+                    slots.popleft()
+                if self._deadline is not None:
+                    self._deadline.cancel()
+                self._deadline = deadlines.at(slots[0].when, self._run)
+            else:
+                self._rest()
+
+    def _rest(self) -> None:
+        """Have nothing to wait for."""
+        self._slots.clear()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class _LoopClock:

@@ -522,7 +522,17 @@ cdef class Sender:
     done = None
 
     def send(self, message, *, compress=None):
-        """Send a message at once; see `frames.Sender.send`."""
+        """Send a message at once; awaiting the result waits until the peer has room.
+
+        Args:
+            message: Text or binary. **Ownership**: copied.
+            compress: Whether to compress; by default the negotiated options say so, by size.
+
+        Raises `ConnectionClosed`; `TypeError` or `ValueError` for what is no message, before anything is sent.
+        A peer that lets more than `send_buffer_max` bytes pile up, or takes nothing for `slow_consumer_timeout` while
+        more than `send_buffer_high` wait, is closed with 1013. One message of any size may be sent to a peer that keeps
+        up. **Cancellation** of the wait: the message is sent all the same.
+        """
         cdef Py_ssize_t buffered
         if self.plain is None:
             return self._send(message, compress)
@@ -531,6 +541,14 @@ cdef class Sender:
         if buffered <= self.high_mark:
             return self.done
         return self._over(buffered, message)
+
+    def _send(self, message, compress):
+        """Send what is not plain, or cannot be sent: the subclass's."""
+        raise TypeError("a sender that is only this sends nothing but plain messages")
+
+    def _over(self, buffered, message):
+        """See to a peer that lags, which a message has just been sent to: the subclass's, where it minds."""
+        return self.done
 
 
 def write_to_all(list streams not None, bytes frame not None, Py_ssize_t high_mark):

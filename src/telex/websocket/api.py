@@ -22,11 +22,11 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from telex.errors import ConnectionClosed, FrameError
 from telex.limits import Limits
-from telex.streams import BYTES_PER_TURN, FRAMES_PER_TURN, Deadline, Stream, deadlines_of, turn_of
+from telex.streams import BYTES_PER_TURN, FRAMES_PER_TURN, Deadline, Slot, Stream, deadlines_of, turn_of
 from telex.types import Data
 from telex.websocket.codec import Sender
 from telex.websocket.connection import ConnectionCore, Role, State
@@ -113,6 +113,7 @@ class Connection(Sender):
         "_rare",
         "_request",
         "_response",
+        "_slot",
         "core",
         "subprotocol",
     )
@@ -148,6 +149,7 @@ class Connection(Sender):
         self._is_continuing = False  # in the next turn
         self._is_holding_answers = False  # the listener's answers fill the buffer, so no more is read
         self._deadline: Deadline | None = None
+        self._slot: Slot | None = None  # in the rota of pings
         self._rare: _Rare | None = None
         self._owner = owner
         self.core = ConnectionCore(
@@ -262,22 +264,6 @@ class Connection(Sender):
     def __anext__(self) -> Awaitable[Data]:
         """Return the next message; end quietly where the peer is done (1000, 1001 or no code)."""
         return self._queue.take(True)
-
-    if TYPE_CHECKING:
-
-        def send(self, message: Data | bytearray | memoryview, *, compress: bool | None = None) -> Acted:
-            """Send a message at once; awaiting the result waits until the peer has room.
-
-            Args:
-                message: Text or binary. **Ownership**: copied.
-                compress: Whether to compress; by default the negotiated options say so, by size.
-
-            Raises `ConnectionClosed`; `TypeError` or `ValueError` for what is no message, before anything is sent.
-            A peer that lets more than `send_buffer_max` bytes pile up, or takes nothing for `slow_consumer_timeout`
-            while more than `send_buffer_high` wait, is closed with 1013. One message of any size may be sent to a peer
-            that keeps up.
-            **Cancellation** of the wait: the message is sent all the same.
-            """
 
     def _send(self, message: Data | bytearray | memoryview, compress: bool | None) -> Acted:
         """Send what is compressed or masked, or cannot be sent any more."""
@@ -474,8 +460,7 @@ class Connection(Sender):
 
     @property
     def _told(self) -> Listener:
-        assert self._listener is not None  # else the inbox would be told
-        return self._listener
+        return cast("Listener", self._listener)  # else the inbox would be told
 
     @property
     def _queue(self) -> Inbox:
@@ -564,7 +549,7 @@ class Connection(Sender):
         self.beat()
 
     def _watch(self, buffered: int, size: int) -> None:
-        """See whether the peer keeps up; called when `buffered` bytes are over the mark, `size` of them just written."""
+        """See whether the peer keeps up: `buffered` bytes are over the mark, `size` of them just written."""
         if (self._is_processing or self.core.is_delivering) and not self._is_holding_answers and self._inbox is None:
             # A listener cannot wait for room. Where it answers a peer that does not read, we stop reading that peer;
             # what others make us send to it is no reason to turn a deaf ear.

@@ -172,8 +172,7 @@ class _Opening:
             await self._loop.create_connection(lambda: cast("AsyncioStream", self.stream), **target)
             return
         transport, _ = await self._loop.create_connection(_Handover, **target)
-        descriptor = take_descriptor(transport)
-        assert descriptor is not None  # nothing was written, and TLS does not come here
+        descriptor = cast("int", take_descriptor(transport))  # nothing was written, and TLS does not come here
         try:
             self.stream = poll.adopt(descriptor, self, high_mark=self._plan.limits.send_buffer_high)
         except OSError:

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from telex.errors import ConnectionClosed, FrameError
 from telex.limits import Limits, Quota
@@ -174,7 +174,7 @@ class _Ending:
     def __init__(self) -> None:
         self.code: int | None = None
         self.reason = ""
-        self.ours = (1006, "")  # what we said in `CLOSE_SENT`
+        self.ours: tuple[int, str] = (1006, "")  # what we said in `CLOSE_SENT`
         self.owed: bytes | None = None  # None in `CLOSE_OWED`: TCP has ended, no Close is of use
 
 
@@ -427,8 +427,8 @@ class ConnectionCore:
 
     def compress(self, opcode: Opcode, payload: bytes | bytearray) -> bytes:
         """Return the compressed frame for all that have the same `shared_compression`."""
-        assert self._codecs is not None  # or there would be no such thing
-        return encode_frame(opcode, self._codecs[1].deflate(payload), rsv1=True)
+        _, deflator = cast("tuple[Inflator, Deflator]", self._codecs)  # or there would be no such thing
+        return encode_frame(opcode, deflator.deflate(payload), rsv1=True)
 
     def send_encoded(self, frame: bytes) -> None:
         """Send a frame that was encoded before, unmasked: what a server sends to many. Raises `ConnectionClosed`."""
@@ -577,8 +577,7 @@ class ConnectionCore:
                 self._codecs[0] if rsv1 and self._codecs is not None else None,
                 Utf8Validator() if opcode is Opcode.TEXT else None,
             )
-        assembly = self._assembly
-        assert assembly is not None  # the reader hands out no continuation of nothing
+        assembly = cast("_Assembly", self._assembly)  # the reader hands out no continuation of nothing
         message, utf8 = assembly.message, assembly.utf8
         if assembly.inflator is not None:
             start = len(message)

@@ -25,6 +25,7 @@ from telex.types import Data
 
 if TYPE_CHECKING:
     from telex.streams.base import Stream
+    from telex.websocket.waiting import Acted
 
 __all__ = [
     "CLOSE_CODES",
@@ -221,14 +222,14 @@ class FrameReader:
         """Take whole messages where they lie in a compiled stream's buffer: only the compiled twin can.
 
         Where the stream is of that kind, a message that came whole, in one frame and uncompressed, goes straight to
-        `events.message_received(message)`, or where there is a listener to `listener.on_message(events, message)`, while
-        nothing else is open and `is_direct` is true; it can be switched off and on again. All else goes to the
+        `events.message_received(message)`, or where there is a listener to `listener.on_message(events, message)`,
+        while nothing else is open and `is_direct` is true; it can be switched off and on again. All else goes to the
         stream's sink as ever. What these calls raise is told to `events.program_failed()`, in whose time it is the
         current exception. `is_delivering` says that such a call is being made, `n_delivered` how many went to the
         listener.
         """
 
-    def read_message(self) -> Data | None:
+    def read_message(self) -> Data | None:  # noqa: PLR0911  # each says where it is not the simple case
         """Return the next message if it lies here whole, in one frame and uncompressed.
 
         None for everything else, of which nothing is read: that is `read`'s, and so are all errors.
@@ -251,14 +252,13 @@ class FrameReader:
                 return None
         if length > self._max_message_size or len(data) < body + length:
             return None
-        message: Data = data[body : body + length]
+        payload = data[body : body + length]
         if self._expected_mask and length:
-            message = apply_mask(message, data[body - _KEY_BYTES : body])
-        if is_text:
-            try:
-                message = message.decode()
-            except UnicodeDecodeError:
-                return None
+            payload = apply_mask(payload, data[body - _KEY_BYTES : body])
+        try:
+            message: Data = payload.decode() if is_text else payload
+        except UnicodeDecodeError:
+            return None
         self._pos = body + length
         return message
 
@@ -445,13 +445,23 @@ class Sender:
 
     __slots__ = ("high_mark", "n_sent", "plain")
 
-    done: Any = None
+    done: Acted
     plain: Stream | None
     high_mark: int
     n_sent: int
 
-    def send(self, message: Data | bytearray | memoryview, *, compress: bool | None = None) -> Any:
-        """Send a message at once. What is not plain is `_send`'s, and a peer that lags is `_over`'s."""
+    def send(self, message: Data | bytearray | memoryview, *, compress: bool | None = None) -> Acted:
+        """Send a message at once; awaiting the result waits until the peer has room.
+
+        Args:
+            message: Text or binary. **Ownership**: copied.
+            compress: Whether to compress; by default the negotiated options say so, by size.
+
+        Raises `ConnectionClosed`; `TypeError` or `ValueError` for what is no message, before anything is sent.
+        A peer that lets more than `send_buffer_max` bytes pile up, or takes nothing for `slow_consumer_timeout` while
+        more than `send_buffer_high` wait, is closed with 1013. One message of any size may be sent to a peer that keeps
+        up. **Cancellation** of the wait: the message is sent all the same.
+        """
         stream = self.plain
         if stream is None:
             return self._send(message, compress)
@@ -461,11 +471,13 @@ class Sender:
             return self.done
         return self._over(buffered, message)
 
-    def _send(self, message: Data | bytearray | memoryview, compress: bool | None) -> Any:
-        raise NotImplementedError  # pragma: no cover
+    def _send(self, message: Data | bytearray | memoryview, compress: bool | None) -> Acted:
+        """Send what is not plain, or cannot be sent: the subclass's."""
+        raise TypeError("a sender that is only this sends nothing but plain messages")
 
-    def _over(self, buffered: int, message: Data | bytearray | memoryview) -> Any:
-        raise NotImplementedError  # pragma: no cover
+    def _over(self, buffered: int, message: Data | bytearray | memoryview) -> Acted:
+        """See to a peer that lags, which a message has just been sent to: the subclass's, where it minds."""
+        return self.done
 
 
 def apply_mask(payload: bytes | bytearray | memoryview, key: bytes, offset: int = 0) -> bytes:

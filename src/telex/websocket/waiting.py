@@ -6,13 +6,13 @@ Rule of this module: futures and generators; nothing of the protocol.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from telex.websocket.api import Connection
 
-__all__ = ["DONE", "Acted", "Pong", "Waiters", "waiters_of"]
+__all__ = ["DONE", "Acted", "Pong", "Waiters"]
 
 
 class Waiters:
@@ -45,11 +45,11 @@ class Acted:
     def __init__(self, wait: Callable[[], Generator[Any, None, None]] | None) -> None:
         self._wait = wait
 
-    def __await__(self) -> Iterator[Any]:
+    def __await__(self) -> Generator[Any, None, None]:
         return _NOTHING_TO_WAIT_FOR if self._wait is None else self._wait()
 
 
-_NOTHING_TO_WAIT_FOR: Iterator[Any] = iter(())  # exhausted, for whoever steps it
+_NOTHING_TO_WAIT_FOR: Any = iter(())  # exhausted, for whoever steps it
 
 DONE = Acted(None)
 """What a call returns after which there is nothing to wait for."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from telex.engineio import payloads
 from telex.engineio.handshake import Refusal, RefusalKind, Request, Response
@@ -33,6 +33,9 @@ from telex.engineio.packets import CLOSE, NOOP, Packet
 from telex.engineio.session import CloseReason, Session, SessionSink
 from telex.errors import EnginePacketError
 from telex.limits import Limits
+
+if TYPE_CHECKING:
+    from telex.streams.base import Stream
 
 __all__ = ["Body", "PeerGone", "PollingTransport"]
 
@@ -69,7 +72,7 @@ class PollingTransport:
     """Carry packets in the answers to GET and the bodies of POST."""
 
     name = "polling"
-    plain = None  # there is no stream of its own
+    plain: Stream | None = None  # there is no stream of its own
     session: Session  # set by the engine before the first request
 
     def __init__(self, limits: Limits) -> None:
