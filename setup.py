@@ -21,20 +21,21 @@ modules = ["websocket/_frames"]
 if sys.platform == "linux":
     modules.append("streams/_epoll")
 
-setup(
-    ext_modules=cythonize(
-        [
-            Extension(
-                f"telex.{module.replace('/', '.')}",
-                [f"src/telex/{module}.pyx"],
-                include_dirs=["src/telex/streams"],
-                depends=["src/telex/streams/native.h"],
-                extra_compile_args=flags,
-                extra_link_args=SANITIZE[:1] if is_sanitized else [],
-                optional=not is_sanitized,
-            )
-            for module in modules
-        ],
-        build_dir="build",
-    )
+extensions = cythonize(
+    [
+        Extension(
+            f"telex.{module.replace('/', '.')}",
+            [f"src/telex/{module}.pyx"],
+            include_dirs=["src/telex/streams"],
+            depends=["src/telex/streams/native.h"],
+            extra_compile_args=flags,
+            extra_link_args=SANITIZE[:1] if is_sanitized else [],
+        )
+        for module in modules
+    ],
+    build_dir="build",
 )
+for extension in extensions:
+    extension.optional = not is_sanitized  # said here, for `cythonize` makes new extensions and forgets it
+
+setup(ext_modules=extensions)

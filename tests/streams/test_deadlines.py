@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from telex.streams import Deadlines, deadlines_of
-from telex.streams.deadlines import MAX_PER_TURN, STALL_SECONDS
+from telex.streams.deadlines import MAX_PER_TURN, STALL_SECONDS, Rota, Slot
 
 
 class ManualTimer:
@@ -268,3 +268,71 @@ def test_a_queue_whose_loop_is_gone_says_so() -> None:
     gc.collect()
     with pytest.raises(RuntimeError, match="loop that is gone"):
         deadlines.now()
+
+
+class Member:
+    """A member of a rota that goes back in, some times."""
+
+    def __init__(self, rota: Rota, n_rounds: int = 1) -> None:
+        self._slot: Slot | None = None
+        self._rota = rota
+        self._n_rounds = n_rounds
+        self.n_beats = 0
+        rota.put(self)
+
+    def beat(self) -> None:
+        self.n_beats += 1
+        if self.n_beats < self._n_rounds:
+            self._rota.put(self)
+
+
+def test_heartbeats_due_at_once_leave_the_loop_room(clock: ManualClock, deadlines: Deadlines) -> None:
+    """No turn runs more than `MAX_PER_TURN` callbacks, whether of a rota or not, and none is forgotten."""
+    rota = deadlines.rota(1.0)
+    members = [Member(rota, n_rounds=2) for _ in range(MAX_PER_TURN * 3)]
+    clock.now = 1.0
+    n_turns = 0
+    while any(not member.n_beats for member in members):
+        n_before = sum(member.n_beats for member in members)
+        clock.turn()
+        n_turns += 1
+        assert 0 < sum(member.n_beats for member in members) - n_before <= MAX_PER_TURN
+    assert n_turns <= 4  # all in this moment, though each went back in meanwhile
+    clock.advance_to(2.0)
+    assert [member.n_beats for member in members] == [2] * len(members)
+    assert len(rota) == len(deadlines) == 0
+
+
+def test_a_member_is_in_one_rota(clock: ManualClock, deadlines: Deadlines) -> None:
+    soon, late = deadlines.rota(1.0), deadlines.rota(5.0)
+    member = Member(soon)
+    late.put(member)
+    assert (soon.when(member), late.when(member), len(soon), len(late)) == (None, 5.0, 0, 1)
+    soon.discard(member)  # it is not there
+    clock.advance_to(4.0)
+    assert member.n_beats == 0
+    clock.advance_to(5.0)
+    assert member.n_beats == 1
+    assert len(deadlines) == 0
+
+
+def test_a_rota_against_a_simple_model(clock: ManualClock, deadlines: Deadlines) -> None:
+    random_ = random.Random(5)  # noqa: S311  # a test's own dice
+    rota = deadlines.rota(1.0)
+    members = [Member(rota) for _ in range(200)]
+    due = dict.fromkeys(members, 1.0)
+    n_beats = dict.fromkeys(members, 0)
+    for step in range(1, 400):
+        clock.advance_to(step * 0.03)
+        for member in [member for member, when in due.items() if when <= clock.now]:
+            del due[member]
+            n_beats[member] += 1
+        for member in random_.sample(members, 20):
+            if random_.random() < 0.3:
+                rota.discard(member)
+                due.pop(member, None)
+            else:
+                rota.put(member)
+                due[member] = clock.now + 1.0
+        assert len(rota) == len(due)
+        assert {member: member.n_beats for member in members} == n_beats

@@ -25,6 +25,8 @@ from telex.serving.arrivals import Arrivals
 from telex.serving.asgi import Server as TelexServer
 from telex.serving.asgi import servers_in_use
 from telex.serving.banner import banner
+from telex.serving.conversation import adopted_by
+from telex.serving.uvicorn import Protocol
 from telex.streams import poll_of
 
 __all__ = ["Server"]
@@ -57,6 +59,8 @@ class Server(uvicorn.Server):
         is_ours = isinstance(app, TelexServer)
         if is_ours:
             config.ws_per_message_deflate = app.per_message_deflate
+        if config.ws_protocol_class is Protocol:
+            config.ws_protocol_class = type("Protocol", (Protocol,), {"close_code": self._close_code})
         config.backlog, backlog = ACCEPTS_PER_TURN, config.backlog
         await super().startup(sockets)
         listeners = [found for each in getattr(self, "servers", ()) for found in each.sockets]
@@ -108,9 +112,10 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _close_connections(self) -> None:
-        """Close WebSockets one after the other, within the drain time."""
-        connections = list(self.server_state.connections) if self._drain else []
+        """Close WebSockets one after the other, within the drain time; those of the sessions are not meant."""
+        connections = [each for each in self.server_state.connections if each is not adopted_by(self.server_state)]
         for connection in connections:
             if connection in self.server_state.connections and not self.force_exit:
                 connection.shutdown()
-                await asyncio.sleep(self._drain / len(connections))
+                if self._drain:
+                    await asyncio.sleep(self._drain / len(connections))

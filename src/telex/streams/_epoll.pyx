@@ -19,7 +19,7 @@ per turn then drains every stream that is ready. `Poll` is that set. It works on
 - `Poll` owns its streams while they are open, and finds them by descriptor: an event for a stream that was closed a
   moment ago finds nobody. `connection_lost` is told when a batch or turn is done and never inside a call.
 - A loop that shuts down (`asyncio.run`, uvicorn) closes its asynchronous generators. `Poll` keeps one to learn of it,
-  and ends its streams while the loop still runs.
+  and ends its streams while the loop still runs. A loop that is closed without leaves them open.
 
 Source: epoll(7), tcp(7).
 """
@@ -40,6 +40,7 @@ import socket as socket_module
 import weakref
 from asyncio.trsock import TransportSocket
 
+from telex.streams.drivers import USER_TIMEOUT_SECONDS
 from telex.streams.fairness import turn_of
 
 cdef extern from "sys/epoll.h" nogil:
@@ -135,10 +136,6 @@ cdef enum:
 
 ACCEPT_BACKOFF_SECONDS = 1.0
 """How long accepting rests when descriptors or memory have run out; else the loop would spin. As asyncio's."""
-
-USER_TIMEOUT_SECONDS = 60
-"""TCP gives a peer up that has acknowledged nothing of what it was sent for so long (RFC 5482). Without it the system
-would try for a quarter of an hour. The heartbeats of the floors above are quicker wherever the peer is being read."""
 
 cdef enum State:
     OPEN  # reading and writing
@@ -662,9 +659,10 @@ cdef class EpollStream(_Descriptor):
 
     @property
     def acknowledged_bytes(self):
-        """Bytes that the peer has acknowledged. One system call."""
+        """Bytes that the peer has acknowledged; where that is not TCP, those sent. One system call."""
         cdef int queued = 0
-        if self._state == LOST or ioctl(self._fd, TIOCOUTQ, &queued) < 0:
+        cdef int family = (<sockaddr *>self._peer).sa_family
+        if (family != AF_INET and family != AF_INET6) or self._state == LOST or ioctl(self._fd, TIOCOUTQ, &queued) < 0:
             queued = 0
         return self._written_bytes - self._buffered_bytes - queued
 

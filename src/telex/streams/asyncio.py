@@ -10,18 +10,19 @@ Rule of this module: bytes only; it knows no protocol and judges no peer.
 - `close` over TCP sends FIN and then drops what comes until the peer's own FIN. Closing the socket with unread input
   would make the kernel send RST, and that can destroy the last bytes sent (a Close frame, a refusal) before the peer
   has read them. TLS cannot half-close; there asyncio's own shutdown reads on until the peer's close_notify.
-- TCP_NODELAY is set by asyncio (and uvloop) on every TCP transport; a test holds them to it.
+- TCP_NODELAY and TCP_USER_TIMEOUT are set on every TCP transport, whoever made its socket.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
+import socket
 import sys
 from typing import Any, cast
 
 from telex.streams.base import StreamSink
-from telex.streams.drivers import take_descriptor
+from telex.streams.drivers import USER_TIMEOUT_SECONDS, take_descriptor
 from telex.streams.fairness import turn_of
 
 __all__ = ["AsyncioStream"]
@@ -49,6 +50,16 @@ def _unacknowledged_bytes(descriptor: int) -> int:
     except OSError:
         return 0
     return int.from_bytes(answer, sys.byteorder)
+
+
+def tune(sock: Any) -> None:
+    """Set a TCP socket's options; does nothing for any other, or where the system does not know one."""
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, option, USER_TIMEOUT_SECONDS * 1000)
 
 
 class _State(enum.Enum):
@@ -84,6 +95,7 @@ class AsyncioStream(asyncio.Protocol):
         "_is_tls",
         "_loop",
         "_low_mark",
+        "_peer",
         "_received_bytes",
         "_state",
         "_transport",
@@ -105,6 +117,7 @@ class AsyncioStream(asyncio.Protocol):
         self._high_mark = high_mark
         self._low_mark = high_mark // 2
         self._transport: asyncio.Transport | None = None
+        self._peer: Any = None  # its address, when the transport is gone
         self._state = _State.OPEN
         self._cork: list[bytes | memoryview] = []
         self._corked_bytes = 0
@@ -123,6 +136,7 @@ class AsyncioStream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast(asyncio.Transport, transport)
+        tune(transport.get_extra_info("socket"))
         self._is_tls = transport.get_extra_info("sslcontext") is not None
         # One mark below ours, so that falling to it is always told, whether our own high mark was passed by what the
         # transport holds or by what is corked.
@@ -169,6 +183,7 @@ class AsyncioStream(asyncio.Protocol):
         self._state = _State.LOST
         self._cork.clear()
         self._corked_bytes = 0
+        self._peer = self.get_extra_info("peername")
         self._transport = None
         self.sink.connection_lost(exc)
 
@@ -205,7 +220,8 @@ class AsyncioStream(asyncio.Protocol):
     def acknowledged_bytes(self) -> int:
         """Bytes that the peer has acknowledged, on Linux and macOS; over TLS roughly. One system call."""
         sock = self.get_extra_info("socket")
-        return self.sent_bytes - (0 if sock is None else _unacknowledged_bytes(sock.fileno()))
+        is_tcp = sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6)
+        return self.sent_bytes - (_unacknowledged_bytes(sock.fileno()) if is_tcp else 0)
 
     @property
     def is_closing(self) -> bool:
@@ -285,7 +301,9 @@ class AsyncioStream(asyncio.Protocol):
         return descriptor
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the transport knows."""
+        """Return what the transport knows; of one that is lost, `peername`."""
+        if self._transport is None and name == "peername" and self._peer is not None:
+            return self._peer
         return default if self._transport is None else self._transport.get_extra_info(name, default)
 
     # Inside.

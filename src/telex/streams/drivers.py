@@ -14,7 +14,12 @@ from typing import Any, Protocol
 from telex.native import load
 from telex.streams.base import Stream, StreamSink
 
-__all__ = ["Listening", "Poll", "poll_of", "take_descriptor"]
+__all__ = ["USER_TIMEOUT_SECONDS", "Listening", "Poll", "poll_of", "take_descriptor"]
+
+
+USER_TIMEOUT_SECONDS = 60
+"""TCP gives a peer up that has acknowledged nothing of what it was sent for so long (RFC 5482). Without it the system
+would try for a quarter of an hour. The heartbeats of the floors above are quicker wherever the peer is being read."""
 
 
 class Listening(Protocol):
