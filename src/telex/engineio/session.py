@@ -127,7 +127,10 @@ class Transport(Protocol):
     """Who takes messages without more ado: set by the session while it has no say in them, else None."""
 
     def offer(self, packets: Sequence[Packet]) -> int | None:
-        """Take packets if they leave at once: return `buffered_bytes` then; None if they were not taken."""
+        """Take packets if they leave at once: return `buffered_bytes` then; None if they were not taken.
+
+        Asked only while the session is clear: what was taken before has left, but for less than the high mark.
+        """
         ...
 
     def send(self, packets: Sequence[Packet]) -> None:

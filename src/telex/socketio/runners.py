@@ -40,7 +40,7 @@ class Runner:
         self._pool = pool
         self._parked: asyncio.Future[None] | None = None
         self._work: Coroutine[Any, Any, None] | None = None
-        task: Any = loop.create_task(self._live())
+        task: Any = loop.create_task(_UnderWay(self._live()))
         task._log_destroy_pending = False
         _unregister_task(task)
         self.task: asyncio.Task[Any] = task
@@ -76,6 +76,30 @@ class Runner:
                 return  # a task that was once cancelled is not lent again
             _unregister_task(self.task)
             self._pool.append(self)
+
+
+class _UnderWay(Coroutine[Any, Any, None]):
+    """Be a coroutine that has begun: a task that is cancelled before its first step would never begin its own."""
+
+    __slots__ = ("_coroutine", "_yielded", "send", "throw")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._coroutine = coroutine
+        self._yielded = coroutine.send(None)  # the future that it waits for
+        self.throw = coroutine.throw
+        self.send = self._begin
+
+    def _begin(self, value: None) -> Any:
+        """Be the task's first step; those after it go straight to the coroutine."""
+        self.send = self._coroutine.send
+        yielded, self._yielded = self._yielded, None
+        return self.send(value) if yielded.done() else yielded
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._coroutine.__await__()
 
 
 class Suspended:

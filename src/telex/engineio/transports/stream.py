@@ -103,20 +103,17 @@ class StreamTransport(WebSocketTransport):
         return self._stream.buffered_bytes
 
     def offer(self, packets: Sequence[Packet]) -> int | None:
-        """Send packets if there is room (see `Transport`)."""
+        """Send packets (see `Transport`): while the session is clear there is room."""
         stream = self.plain
         if stream is None:
             return super().offer(packets)
-        buffered = stream.buffered_bytes
-        if buffered > self._limits.send_buffer_high:
-            return None
+        buffered = 0
         for packet in packets:
-            frame = packet.frame
-            if frame is None:
+            if packet.frame is None:
                 buffered = write_message(stream, packet.wire)
             else:
-                stream.write(frame)
-                buffered += len(frame)
+                stream.write(packet.frame)
+                buffered = stream.buffered_bytes
         return buffered
 
     def send(self, packets: Sequence[Packet]) -> None:
