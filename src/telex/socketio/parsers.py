@@ -139,7 +139,9 @@ def parse_event(text: str, limits: Limits) -> PlainEvent | None:
     if start > 1:
         head = text[1:start]
         if head[0] == "/":
-            namespace, _, head = head.partition(",")
+            namespace, comma, head = head.partition(",")
+            if not comma or len(namespace) > limits.max_namespace_length:
+                return None
         if head:
             if len(head) > MAX_PLAIN_DIGITS or not (head.isascii() and head.isdecimal()) or head[0] == "0" != head:
                 return None

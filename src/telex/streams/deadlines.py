@@ -240,7 +240,7 @@ class Rota:
         slot.members[member] = None
         self._n_members += 1
         if self._deadline is None:
-            self._deadline = self._deadlines.at(slot.when, self._run)
+            self._wait(slot.when)
 
     def discard(self, member: Member) -> None:
         """Do not call a member back. Idempotent. O(1)."""
@@ -253,7 +253,8 @@ class Rota:
         if not slot.members:
             slot.members.clear()  # which gives back the memory that deletions leave with a dictionary
         if not self._n_members:
-            self._rest()
+            self._slots.clear()
+            self._wait(None)
 
     def _run(self) -> None:
         deadlines, slots = self._deadlines, self._slots
@@ -273,21 +274,15 @@ class Rota:
                 member.beat()
         finally:
             # What was put in meanwhile is due later than what is left.
-            if self._n_members:
-                while not slots[0].members:
-                    slots.popleft()
-                if self._deadline is not None:
-                    self._deadline.cancel()
-                self._deadline = deadlines.at(slots[0].when, self._run)
-            else:
-                self._rest()
+            while slots and not slots[0].members:
+                slots.popleft()
+            self._wait(slots[0].when if slots else None)
 
-    def _rest(self) -> None:
-        """Have nothing to wait for."""
-        self._slots.clear()
+    def _wait(self, when: float | None) -> None:
+        """Have the one deadline at this time, or none."""
         if self._deadline is not None:
             self._deadline.cancel()
-            self._deadline = None
+        self._deadline = None if when is None else self._deadlines.at(when, self._run)
 
 
 class _LoopClock:

@@ -154,16 +154,15 @@ class _Assembly:
 
 
 class _Beats:
-    """Hold what is known of pings and pongs."""
+    """Hold what is known of pings and pongs, while there is anything."""
 
-    __slots__ = ("latency", "owed_pong", "pings", "pong_due", "quota")
+    __slots__ = ("owed_pong", "pings", "pong_due", "quota")
 
-    def __init__(self, quota: Quota) -> None:
-        self.quota = quota  # of the peer's control frames
+    def __init__(self) -> None:
+        self.quota: Quota | None = None  # of the control frames that we did not ask for
         self.pings: dict[bytes, float] = {}  # ours without an answer, oldest first, and when they were sent
         self.pong_due: float | None = None
         self.owed_pong: bytes | None = None
-        self.latency: float | None = None
 
 
 class _Ending:
@@ -216,6 +215,7 @@ class ConnectionCore:
         "_token",
         "can_send",
         "deadline",
+        "latency",
         "limits",
         "ping_due",
         "state",
@@ -236,6 +236,7 @@ class ConnectionCore:
     ) -> None:
         self.state = State.OPEN
         self.can_send = True
+        self.latency: float | None = None
         self.deadline: float | None = None
         self._is_server = role is Role.SERVER
         self._events = events
@@ -618,23 +619,22 @@ class ConnectionCore:
     def _may_control(self, pong: bytes | None, now: float) -> bool:
         """Charge a control frame to the peer's quota; the answer to a ping of ours is free."""
         beats = self._beat
-        return (pong is not None and pong in beats.pings) or beats.quota.take(now)
+        if pong is not None and pong in beats.pings:
+            return True
+        if beats.quota is None:
+            beats.quota = Quota(self.limits.max_control_per_second, self.limits.max_control_burst)
+        return beats.quota.take(now)
 
     @property
     def _beat(self) -> _Beats:
         """What is known of pings and pongs, which begins with this."""
         if self._beats is None:
-            self._beats = _Beats(Quota(self.limits.max_control_per_second, self.limits.max_control_burst))
+            self._beats = _Beats()
         return self._beats
 
     @property
     def _pong_due(self) -> float | None:
         return None if self._beats is None else self._beats.pong_due
-
-    @property
-    def latency(self) -> float | None:
-        """The last round trip of a ping in seconds."""
-        return None if self._beats is None else self._beats.latency
 
     def _answered(self, payload: bytes, now: float) -> float | None:
         """Strike off the ping that a pong answers, with those before it, and return the round-trip time."""
@@ -646,9 +646,11 @@ class ConnectionCore:
         for answered in payloads[: payloads.index(payload) + 1]:
             del beats.pings[answered]
         beats.pong_due = now + self.limits.ping_timeout if self._keepalive and beats.pings else None
+        if not beats.pings and beats.quota is None:
+            self._beats = None  # an idle connection whose keepalive was answered knows nothing more of it
         self._rearm()
-        beats.latency = now - sent
-        return beats.latency
+        self.latency = now - sent
+        return self.latency
 
     def _peer_close(self, payload: bytes, now: float) -> None:
         """Obey the peer's Close (RFC 6455 §5.5.1, §7.1.5)."""
