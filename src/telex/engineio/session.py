@@ -45,6 +45,8 @@ POLL_LINGER = 30.0
 class State(Enum):
     """Name what a session is doing."""
 
+    __hash__ = object.__hash__  # a table's key: `Enum` would hash the name, in Python
+
     OPEN = auto()
     PROBING = auto()  # a candidate is connected and has not spoken
     PROBED = auto()  # the candidate was answered "3probe" and may say "5"
@@ -59,6 +61,8 @@ CLOSING_STATES = frozenset({State.CLOSING, State.CLOSING_PROBED})
 
 class Move(Enum):
     """Name what can happen to a session."""
+
+    __hash__ = object.__hash__
 
     CANDIDATE = auto()  # a second transport came
     PROBE = auto()  # it said "2probe"

@@ -79,6 +79,7 @@ cdef extern from "sys/socket.h" nogil:
     int shutdown(int fd, int how)
     int accept4(int fd, sockaddr *addr, socklen_t *size, int flags)
     int getpeername(int fd, sockaddr *addr, socklen_t *size)
+    int getsockname(int fd, sockaddr *addr, socklen_t *size)
     int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
 
 cdef extern from "netinet/in.h" nogil:
@@ -741,12 +742,12 @@ cdef class EpollStream(_Descriptor):
     def get_extra_info(self, name, default=None):
         """Return `peername`, `sockname` or `socket`: the first also when the stream is lost."""
         if name == "peername":
-            return _address(self)
+            return _peer_address(self)
         if self._state != LOST:
             if name == "socket":
                 return _shared_socket(self)
             if name == "sockname":
-                return _ask(self._fd, "getsockname")
+                return _own_address(self)
         return default
 
 
@@ -781,24 +782,42 @@ cdef object _ask(int fd, str question):
         borrowed.detach()
 
 
-cdef object _address(EpollStream stream):
-    """Return the peer's address as the socket module would."""
-    cdef int family = (<sockaddr *>stream._peer).sa_family
-    cdef unsigned int scope
+cdef object _peer_address(EpollStream stream):
+    """Return the peer's address, also when the stream is lost, but for one that was not kept."""
+    found = _address(stream._peer)
+    if found is None and stream._state != LOST:
+        return _ask(stream._fd, "getpeername")
+    return found
+
+
+cdef object _own_address(EpollStream stream):
+    cdef uint8_t own[ADDRESS_BYTES]
+    cdef socklen_t size = ADDRESS_BYTES
+    memset(own, 0, ADDRESS_BYTES)
+    if getsockname(stream._fd, <sockaddr *>own, &size) < 0 or size > ADDRESS_BYTES:
+        return _ask(stream._fd, "getsockname")
+    found = _address(own)
+    return _ask(stream._fd, "getsockname") if found is None else found
+
+
+cdef object _address(const uint8_t *address):
+    """Return a TCP address as the socket module would; None for any other."""
+    cdef int family = (<const sockaddr *>address).sa_family
+    cdef uint32_t scope
     cdef bytes packed
     if family == AF_INET:
-        packed = PyBytes_FromStringAndSize(<char *>stream._peer, 16)
+        packed = PyBytes_FromStringAndSize(<const char *>address, 16)
         return socket_module.inet_ntop(AF_INET, packed[4:8]), int.from_bytes(packed[2:4], "big")
     if family == AF_INET6:
-        packed = PyBytes_FromStringAndSize(<char *>stream._peer, ADDRESS_BYTES)
-        memcpy(&scope, stream._peer + 24, 4)
+        packed = PyBytes_FromStringAndSize(<const char *>address, ADDRESS_BYTES)
+        memcpy(&scope, address + 24, 4)
         return (
             socket_module.inet_ntop(AF_INET6, packed[8:24]),
             int.from_bytes(packed[2:4], "big"),
             int.from_bytes(packed[4:8], "big"),
             scope,
         )
-    return None if stream._state == LOST else _ask(stream._fd, "getpeername")
+    return None
 
 
 cdef EpollStream _adopt(Poll poll, int fd, sink, Py_ssize_t high_mark, sockaddr *peer):

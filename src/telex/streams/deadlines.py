@@ -196,12 +196,22 @@ class Member(Protocol):
 class Slot:
     """Hold the members of a rota that are due together."""
 
-    __slots__ = ("members", "rota", "when")
+    __slots__ = ("is_up", "members", "rota", "when")
 
     def __init__(self, rota: Rota, when: float) -> None:
         self.rota = rota
         self.when = when
         self.members: dict[Member, None] = {}
+        self.is_up = False  # and its members stand with the first at the end, whence they are taken in O(1)
+
+    def take(self) -> Member:
+        """Remove the member that was put in first."""
+        if not self.is_up:
+            self.is_up = True
+            self.members = dict.fromkeys(reversed(self.members))
+        member, _ = self.members.popitem()
+        member._slot = None
+        return member
 
 
 class Rota:
@@ -259,19 +269,17 @@ class Rota:
     def _run(self) -> None:
         deadlines, slots = self._deadlines, self._slots
         now = deadlines.now()
+        deadlines._n_left += 1  # for this call, which is none of a member
         try:
             while slots and slots[0].when <= now:
-                members = slots[0].members
-                if not members:
+                if not slots[0].members:
                     slots.popleft()
                     continue
                 if not deadlines._n_left:
                     break
                 deadlines._n_left -= 1
-                member, _ = members.popitem()
-                member._slot = None
                 self._n_members -= 1
-                member.beat()
+                slots[0].take().beat()
         finally:
             # What was put in meanwhile is due later than what is left.
             while slots and not slots[0].members:

@@ -62,6 +62,8 @@ class Role(Enum):
 class State(Enum):
     """Be the state of a connection."""
 
+    __hash__ = object.__hash__  # a table's key: `Enum` would hash the name, in Python
+
     OPEN = auto()
     """Messages go both ways."""
     CLOSE_SENT = auto()
@@ -76,6 +78,8 @@ class State(Enum):
 
 class _Cue(Enum):
     """Be what moves a connection from one state to the next."""
+
+    __hash__ = object.__hash__
 
     CLOSE = auto()  # the program closes
     PEER_CLOSE = auto()  # a Close frame came
