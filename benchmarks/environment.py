@@ -69,8 +69,8 @@ class Environment:
         return {**inherited, **paths, **extra}
 
 
-def prepare(say: Callable[[str], None]) -> Environment:
-    """Build what is missing.
+def prepare(say: Callable[[str], None], *, peers: bool = True) -> Environment:
+    """Build what is missing; without `peers`, only what Telex alone is measured with.
 
     Raises:
         EnvironmentMissingError: If there is no C compiler, or no Node.js, or an installation failed.
@@ -80,12 +80,13 @@ def prepare(say: Callable[[str], None]) -> Environment:
         load=CACHE / "load",
         limits=CACHE / "limits",
         python=CACHE / "venv" / "bin" / "python",
-        node=_find("node", "Node.js 18 or newer", "nodejs npm"),
+        node=_find("node", "Node.js 18 or newer", "nodejs npm") if peers else "node",
         node_modules=CACHE / "node" / "node_modules",
     )
     _build_c(environment, say)
-    _build_python(environment, say)
-    _build_node(say)
+    if peers:
+        _build_python(environment, say)
+        _build_node(say)
     return environment
 
 

@@ -92,13 +92,13 @@ def measure(
     Raises:
         MeasurementError: If the server does not start or gives a wrong answer. It is stopped then too.
     """
-    with _running(environment, server, cores.server) as (port, pids):
+    with running(environment, server, cores.server) as (port, pids):
         command = [str(environment.load), *_load_options(work, server), f"--port={port}"]
         if not cores.is_shared:
             command.append(f"--core={cores.server}")
         command += [f"--seconds={seconds}", f"--warmup={warmup}", *(f"--pid={pid}" for pid in pids)]
         command = [part for word in command for part in word.split("=", 1)]
-        with _pinned(cores.load):
+        with pinned(cores.load):
             try:
                 done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_SECONDS, check=False)
             except subprocess.TimeoutExpired as error:
@@ -121,12 +121,12 @@ def _load_options(work: Work, server: Server) -> list[str]:
 
 
 @contextlib.contextmanager
-def _running(environment: Environment, server: Server, core: int) -> Iterator[tuple[int, list[int]]]:
+def running(environment: Environment, server: Server, core: int) -> Iterator[tuple[int, list[int]]]:
     """Run a server; yield its port and its processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
-    with LOG.open("ab") as log, _pinned(core):
+    with LOG.open("ab") as log, pinned(core):
         began = log.tell()
         process = subprocess.Popen(
             environment.command(server.command, port),
@@ -175,7 +175,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _pinned(core: int) -> Iterator[None]:
+def pinned(core: int) -> Iterator[None]:
     """Keep this process on one core, so that what it starts meanwhile is born there and stays."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})

@@ -24,7 +24,7 @@ enum activity {
     ACK,       /* each Socket.IO event is acknowledged with its own data */
     BROADCAST, /* connection 0 sends, all receive; then the next round */
     CONNECT,   /* connections are opened and at once reset, as many as possible */
-    HOLD,      /* connections are opened and kept, with nothing but heartbeats */
+    HOLD,      /* connections are opened and kept, with nothing but heartbeats; at the end come the shouts, if any */
 };
 
 enum state {
@@ -46,6 +46,7 @@ struct options {
     unsigned n_sources; /* loopback addresses to connect from; one has about 28,000 ports */
     size_t n_bytes;     /* of a message's payload */
     double seconds, warmup;
+    unsigned n_shouts; /* broadcasts at the end of a hold, each of which must reach every connection */
 };
 
 struct buffer {
@@ -60,6 +61,7 @@ struct connection {
     bool wants_out;      /* epoll was asked to tell when it can be written to */
     uint64_t n_sent;     /* also the number of the next message */
     uint64_t n_answered; /* also the number of the next answer */
+    unsigned n_heartbeats; /* pings that came, each of which was answered */
     struct buffer in;    /* bytes of a message that is not yet whole; mostly empty */
     struct buffer out;   /* bytes to be sent */
     /* Long-polling only: */
@@ -79,7 +81,7 @@ _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)
 uint64_t nanoseconds(void);
 void on_ready(struct connection *c);
 void on_answer(struct connection *c, const uint8_t *message, size_t n);
-void on_heartbeat(void);
+void on_heartbeat(struct connection *c);
 bool wants_more(void);
 
 /* network.c */

@@ -1,7 +1,7 @@
 /* A load generator for servers of raw bytes, WebSocket and Socket.IO on 127.0.0.1. load.h says how it is built.
  *
  *   load PROTOCOL ACTIVITY --port P [--pid PID]... [--connections N] [--depth N] [--bytes N] [--seconds S] [--warmup S]
- *        [--event NAME] [--sources N] [--core N]
+ *        [--event NAME] [--sources N] [--core N] [--shouts N]
  *
  * It opens the connections, lets the activity run for the time of the warm-up and then for the time that is measured,
  * waits until all that is in flight was answered, and prints one JSON object. The CPU time is that of the processes
@@ -24,6 +24,7 @@ enum {
     DEPTH_MAX = 1024,
     SECONDS_MAX = 600,
     SOURCES_MAX = 64,
+    SHOUTS_MAX = 1000,
     OPENING_MAX = 128,    /* handshakes under way at once: below any server's backlog */
     OPENING_SECONDS = 90, /* for all connections; and no run lasts longer than this with its own time added */
     DRAIN_SECONDS = 5,    /* for answers to what is in flight at the end */
@@ -68,7 +69,10 @@ uint64_t nanoseconds(void) {
 /* Tell whether new messages, or new connections, are wanted. */
 bool wants_more(void) { return is_running; }
 
-void on_heartbeat(void) { n_heartbeats++; }
+void on_heartbeat(struct connection *c) {
+    c->n_heartbeats++;
+    n_heartbeats++;
+}
 
 /* A connection has done all of its handshakes. */
 void on_ready(struct connection *c) {
@@ -76,6 +80,11 @@ void on_ready(struct connection *c) {
     n_ready++;
     n_counted += is_measured;
 }
+
+/* Tell whether what connection 0 sends goes to all; else each is sent its own messages. */
+static bool goes_to_all(void) { return options.activity == BROADCAST || options.activity == HOLD; }
+
+static const struct connection *sender_to(const struct connection *c) { return goes_to_all() ? &connections[0] : c; }
 
 static void begin_round(void) {
     n_received = 0;
@@ -96,13 +105,13 @@ static _Noreturn void fail_on_answer(const struct connection *c, const char *due
 /* Check an answer against the one expected; send what comes next. */
 void on_answer(struct connection *c, const uint8_t *message, size_t n) {
     static char expected[MESSAGE_MAX];
-    const struct connection *sender = options.activity == BROADCAST ? &connections[0] : c;
+    const struct connection *sender = sender_to(c);
     if (c->n_answered == sender->n_sent) fail("connection %u got a message that answers nothing", c->index);
     size_t n_expected = message_compose(expected, true, sender->index, c->n_answered);
     if (n != n_expected || memcmp(message, expected, n)) fail_on_answer(c, expected, n_expected, message, n);
     c->n_answered++;
     n_counted += is_measured;
-    if (options.activity == BROADCAST) {
+    if (goes_to_all()) {
         if (++n_received == options.n_connections && is_running) begin_round();
     } else if (is_running && options.protocol != POLLING) { /* long-polling sends when its response is read */
         protocol_send(c, 1);
@@ -155,8 +164,7 @@ static void begin_activity(void) {
 static uint64_t n_unanswered(void) {
     uint64_t n = 0;
     for (unsigned i = 0; i < options.n_connections; i++) {
-        const struct connection *sender = &connections[options.activity == BROADCAST ? 0 : i];
-        n += sender->n_sent - connections[i].n_answered;
+        n += sender_to(&connections[i])->n_sent - connections[i].n_answered;
     }
     return n;
 }
@@ -200,15 +208,34 @@ static void report(double elapsed, struct reading passed) {
            process_rss_kb());
 }
 
+/* Let one connection's event go to all; return in how many seconds it was everywhere. */
+static double shout(void) {
+    uint64_t began = nanoseconds();
+    begin_round();
+    drain();
+    return (double)(nanoseconds() - began) / 1e9;
+}
+
 static void measure_hold(void) {
     long before = process_rss_kb();
-    double opening = open_all(), elapsed;
+    double opening = open_all(), elapsed, slowest = 0;
+    uint64_t n_before = n_heartbeats;
     struct reading began = read_clocks();
     pump_for(options.seconds);
     struct reading passed = since(began, &elapsed);
+    double per_connection = (double)(process_rss_kb() - before) * 1024 / options.n_connections;
+    uint64_t n_held = n_heartbeats - n_before;
+    for (unsigned i = 0; i < options.n_shouts; i++) {
+        double taken = shout();
+        if (taken > slowest) slowest = taken;
+    }
+    unsigned least = connections[0].n_heartbeats;
+    for (unsigned i = 1; i < options.n_connections; i++)
+        if (connections[i].n_heartbeats < least) least = connections[i].n_heartbeats;
     report(elapsed, passed);
-    printf("\"opening_seconds\": %.2f, \"bytes_per_connection\": %.0f}\n", opening,
-           (double)(process_rss_kb() - before) * 1024 / options.n_connections);
+    printf("\"opening_seconds\": %.2f, \"bytes_per_connection\": %.0f, \"held_heartbeats\": %llu, "
+           "\"least_heartbeats\": %u, \"shouts\": %u, \"slowest_shout_seconds\": %.3f}\n",
+           opening, per_connection, (unsigned long long)n_held, least, options.n_shouts, slowest);
 }
 
 static void measure_messages(void) {
@@ -261,6 +288,7 @@ static void read_options(int n, char **arguments) {
         else if (!strcmp(name, "--seconds")) options.seconds = number(name, value, 0.1, SECONDS_MAX);
         else if (!strcmp(name, "--warmup")) options.warmup = number(name, value, 0, SECONDS_MAX);
         else if (!strcmp(name, "--sources")) options.n_sources = (unsigned)number(name, value, 1, SOURCES_MAX);
+        else if (!strcmp(name, "--shouts")) options.n_shouts = (unsigned)number(name, value, 0, SHOUTS_MAX);
         else if (!strcmp(name, "--event")) options.event = value;
         else fail("unknown option %s", name);
     }
@@ -270,6 +298,8 @@ static void read_options(int n, char **arguments) {
     if (options.activity == ACK && options.protocol != SOCKETIO) fail("acknowledgements are Socket.IO's");
     if (options.protocol == POLLING && options.activity != ECHO) fail("long-polling does echo only");
     if (options.protocol == RAW && options.activity >= CONNECT) fail("raw bytes do echo and broadcast only");
+    if (options.n_shouts && (options.activity != HOLD || options.protocol != SOCKETIO))
+        fail("shouts end a hold of Socket.IO connections");
     if (!is_socketio && strcmp(options.event, "echo")) fail("--event is for Socket.IO");
 }
 

@@ -120,7 +120,7 @@ static void read_frame(struct connection *c, int opcode, const uint8_t *payload,
         else on_answer(c, payload, n);
         return;
     case OP_PING:
-        on_heartbeat();
+        on_heartbeat(c);
         queue_frame(c, OP_PONG, payload, n);
         return;
     case OP_CLOSE:
@@ -194,7 +194,7 @@ static void read_packet(struct connection *c, const uint8_t *packet, size_t n) {
     } else if (c->state == READY && begins(packet, n, "4")) {
         on_answer(c, packet, n);
     } else if (n == 1 && packet[0] == '2') {
-        on_heartbeat();
+        on_heartbeat(c);
         if (options.protocol == SOCKETIO) queue_frame(c, OP_TEXT, "3", 1);
         else c->owes_pong = true;
     } else {

@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import threading
 from base64 import urlsafe_b64encode
+from contextlib import suppress
+from functools import partial
 
 __all__ = ["token_bytes", "token_text"]
 
@@ -40,12 +42,8 @@ def token_bytes(n: int) -> bytes:
     return store.data[pos:end]
 
 
-def _empty() -> None:
-    _store.data = b""
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_empty)
+with suppress(AttributeError):  # where there is no fork
+    os.register_at_fork(after_in_child=partial(setattr, _store, "data", b""))
 
 
 def token_text(n_bytes: int) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import telex
 from telex.cli import main
 from telex.serving.run import run
 from tests.support.processes import Program, ServerProgram
@@ -111,7 +112,7 @@ async def visit(server):
             there.set()
     await server(scope, tell, hear)
 
-async def fail():
+async def fail(*, drain):
     raise LookupError("a mistake in a close")
 
 there = threading.Event()
@@ -184,9 +185,20 @@ def test_a_mistake_in_the_module_keeps_its_traceback(tmp_path: Path, text: str, 
     assert error in done.stderr
 
 
-def test_options_that_one_process_cannot_heed_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="cannot heed reload, workers"):
-        run("chat:io", workers=4, reload=True)
+def test_options_that_cannot_be_heeded_are_refused_by_name() -> None:
+    for options in ({"workers": 2}, {"reload": True}):
+        with pytest.raises(ValueError, match="need the application's name"):
+            run(telex.Server(), **options)  # type: ignore[arg-type]  # which option, they only know at run time
+    for options in ({"drain": 1.0}, {"close_code": 1001}):
+        with pytest.raises(ValueError, match="know neither drain nor close_code"):
+            run("chat:io", workers=2, **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="cannot heed factory"):
+        run("chat:io", factory=True)
+    with pytest.raises(ValueError, match="close code 1005"):
+        run("chat:io", close_code=1005)
+    for drain in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="drain"):
+            run("chat:io", drain=drain)
 
 
 def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,11 @@ def test_a_request_knows_its_origin_and_url() -> None:
     assert request("").url == "/socket.io/"
 
 
+def test_a_request_kept_as_it_is_needs_no_unpacking() -> None:
+    found = request("EIO=4&transport=polling")
+    assert found.unpack() is found
+
+
 SID = "0123456789abcdefghij"
 
 

@@ -142,6 +142,19 @@ def test_a_packet_for_many_is_encoded_once() -> None:
     assert packet.text() is packet.text()
 
 
+@pytest.mark.parametrize(
+    ("data", "frame"), [("h\u00e9", b"\x81\x044h\xc3\xa9"), (b"\xff", b"\x82\x01\xff"), ("", b"\x81\x014")]
+)
+def test_the_frame_of_a_packet_for_many_is_encoded_once(data: Data, frame: bytes) -> None:
+    packet = message(data)
+    assert packet.frame is None
+    packet.encode_for_many()
+    encoded = packet.frame
+    assert encoded == frame
+    packet.encode_for_many()
+    assert packet.frame is encoded
+
+
 @given(st.text())
 def test_a_text_is_a_packet_or_an_engine_packet_error(text: str) -> None:
     for read in (decode, decode_text):

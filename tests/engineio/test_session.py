@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from telex.engineio.packets import PacketType, message
+from telex.engineio.packets import Packet, PacketType, message
 from telex.engineio.session import (
     MAX_UNREAD_BEATS,
     NOOP_INTERVAL,
@@ -19,10 +20,12 @@ from telex.engineio.session import (
     Move,
     Session,
     State,
+    send_to_all,
 )
 from telex.errors import EnginePacketError
 from telex.limits import Limits
 from telex.types import Data
+from telex.websocket.frames import FrameReader, Opcode, encode_frame
 from tests.engineio.harness import MemoryPolling, MemoryWebSocket, Scene
 
 LIMITS = Limits()
@@ -276,6 +279,11 @@ def test_every_state_ends_when_the_peer_says_nothing_more(make: Callable[[], Act
 def test_the_table_has_no_way_out_of_the_end_and_one_into_it() -> None:
     assert all(state is not State.CLOSED for state, _ in TRANSITIONS)
     assert {move for (_, move), state in TRANSITIONS.items() if state is State.CLOSED} == {Move.END}
+
+
+def test_a_session_knows_its_floor_above() -> None:
+    scene, _ = on_polling()
+    assert scene.session.sink is scene.floor
 
 
 def test_a_session_without_a_floor_above_is_harmless() -> None:
@@ -984,6 +992,139 @@ def test_a_slow_peer_s_room_is_not_told_to_a_floor_that_has_closed() -> None:
     websocket.take(500)
     assert scene.floor.events == [CloseReason.FORCED_CLOSE]
     assert websocket.is_closing
+
+
+# One message to many
+
+
+class OnStream(MemoryWebSocket):
+    """A WebSocket whose frames are written to a stream as they are, and the stream: `arrived` is what a peer reads."""
+
+    def __init__(self) -> None:
+        super().__init__(high=SMALL.send_buffer_high)
+        self.plain: Any = self
+        self._frames = FrameReader(expect_masked=False, allow_rsv1=False, max_message_size=1 << 20, max_fragments=1)
+
+    def write(self, data: bytes) -> None:
+        self._frames.feed(data)
+        if not self.is_reading:
+            self.buffered_bytes += len(data)
+
+    def send(self, packets: Sequence[Packet]) -> None:
+        for packet in packets:
+            self.write(encode_frame(Opcode.TEXT if isinstance(packet.wire, str) else Opcode.BINARY, as_bytes(packet)))
+
+    def arrived(self) -> list[Data]:
+        """Return the messages whose frames came since the last time."""
+        found = []
+        while (data := self._frames.read_message()) is not None:
+            found.append(data)
+        assert not self._frames.has_input
+        return found
+
+
+def as_bytes(packet: Packet) -> bytes:
+    return packet.wire.encode() if isinstance(packet.wire, str) else packet.wire
+
+
+def on_stream() -> tuple[Scene, OnStream]:
+    stream = OnStream()
+    return Scene(stream, SMALL), stream
+
+
+def send_all(scenes: Sequence[Scene], *messages: Data) -> None:
+    send_to_all([scene.session for scene in scenes], [message(data) for data in messages], SMALL.send_buffer_high)
+
+
+@pytest.mark.parametrize("messages", [("one",), (b"one",), ("one", b"two", "", b"", "thr\u00e9\u00e9")])
+def test_one_walk_reaches_sessions_whatever_carries_them(messages: tuple[Data, ...]) -> None:
+    wires = [message(data).wire for data in messages]
+    (one, first), (two, polling), (three, second), (four, websocket), (five, ended) = (
+        on_stream(),
+        on_polling(SMALL),
+        on_stream(),
+        on_websocket(SMALL),
+        on_stream(),
+    )
+    polling.poll()
+    five.session.close()
+    send_all([one, two, three, four, five], *messages)
+    # Each packet came as a frame of its own, in order.
+    assert first.arrived() == second.arrived() == websocket.sent == wires
+    assert polling.answers == [wires]
+    assert ended.arrived() == []
+    send_all([])
+
+
+def test_what_is_sent_to_all_waits_for_a_session_that_does_not_poll() -> None:
+    (one, stream), (two, polling) = on_stream(), on_polling(SMALL)
+    send_all([one, two], "one")
+    send_all([one, two], "two")
+    assert stream.arrived() == ["4one", "4two"]
+    polling.poll()
+    assert polling.answers == [["4one", "4two"]]
+
+
+def test_a_peer_that_begins_to_lag_is_watched() -> None:
+    (one, stream), (two, slow) = on_stream(), on_stream()
+    slow.is_reading = False
+    send_all([one, two], b"x" * 101)
+    assert slow.arrived() == stream.arrived() == [b"x" * 101]  # a message of any size, while it kept up
+    assert one.session.has_room
+    assert not two.session.has_room
+    one.clock.advance(SMALL.slow_consumer_timeout)
+    two.clock.advance(SMALL.slow_consumer_timeout)
+    assert one.floor.events == []
+    assert two.floor.events == [CloseReason.SLOW_CONSUMER]
+    assert slow.is_discarded
+    assert two.is_over()
+
+
+def test_a_peer_that_lags_is_sent_the_rest_when_it_has_room() -> None:
+    scene, stream = on_stream()
+    stream.is_reading = False
+    for data in (b"x" * 101, "waits", b"too"):
+        send_all([scene], data)
+    assert stream.arrived() == [b"x" * 101]
+    assert scene.session.buffered_bytes == stream.buffered_bytes + len("4waitstoo")
+    stream.take(stream.buffered_bytes)
+    assert stream.arrived() == ["4waits", b"too"]
+    assert scene.floor.events == ["room"]
+    stream.take(stream.buffered_bytes)
+    send_all([scene], "clear again")
+    assert stream.arrived() == ["4clear again"]
+    scene.clock.advance(SMALL.slow_consumer_timeout)
+    assert scene.session.is_open
+
+
+def test_a_stream_that_is_full_of_something_else_is_refused_and_nothing_is_lost() -> None:
+    (one, full), (two, stream) = on_stream(), on_stream()
+    full.buffered_bytes = SMALL.send_buffer_high + 1  # of pongs, say, which no session knows of
+    send_all([one, two], "one", "two")
+    assert full.arrived() == []
+    assert stream.arrived() == ["4one", "4two"]
+    assert one.session.buffered_bytes == full.buffered_bytes + len("4one4two")
+    full.take(full.buffered_bytes)
+    assert full.arrived() == ["4one", "4two"]
+    full.buffered_bytes = 0
+    # And one that stays full is given up as any other.
+    full.buffered_bytes = SMALL.send_buffer_high + 1
+    send_all([one], "three")
+    one.clock.advance(SMALL.slow_consumer_timeout)
+    assert one.floor.events == ["room", CloseReason.SLOW_CONSUMER]
+
+
+def test_a_session_named_twice_is_sent_everything_twice() -> None:
+    scene, stream = on_stream()
+    stream.is_reading = False
+    send_all([scene, scene], b"x" * 101)
+    assert stream.arrived() == [b"x" * 101]
+    stream.take(stream.buffered_bytes)
+    assert stream.arrived() == [b"x" * 101]
+    stream.take(stream.buffered_bytes)
+    assert scene.floor.events[0] == "room"
+    scene.clock.advance(SMALL.slow_consumer_timeout)
+    assert scene.session.is_open
 
 
 # A client that does what the protocol allows, in any order, against all interleavings of its steps

@@ -172,7 +172,7 @@ def test_the_scope() -> None:
         assert scope["raw_path"] == b"/mounted/caf%C3%A9/x%2Fy"
         assert scope["query_string"] == b"q=a%20b&r"
         assert scope["subprotocols"] == ["a", "b"]
-        assert scope["extensions"] == {"websocket.http.response": {}}
+        assert scope["extensions"].keys() == {"websocket.http.response", "telex.stream"}
         assert (b"x-name", b"Jos\xe9") in scope["headers"]
         assert [value for name, value in scope["headers"] if name == b"x-twice"] == [b"1", b"2"]
         assert (b"origin", b"http://here") in scope["headers"]
@@ -454,7 +454,7 @@ def test_a_peer_is_not_read_while_the_application_is_behind() -> None:
     received = []
 
     async def main() -> None:
-        go = asyncio.Event()
+        go, go_on = asyncio.Event(), asyncio.Event()
 
         async def app(scope: Event, receive: Receive, send: Send) -> None:
             await receive()
@@ -462,17 +462,24 @@ def test_a_peer_is_not_read_while_the_application_is_behind() -> None:
             await go.wait()
             while (event := await receive())["type"] == "websocket.receive":
                 received.append(event["bytes"])
+                await go_on.wait()
 
         limits = Limits(send_buffer_max=100_000_000)
         async with running(app, ws_max_queue=4) as served, connect(served.url, limits=limits) as ws:
             (protocol,) = served.state.connections
             for _ in range(300):
                 ws.send(b"x" * 60_000)
-            connection = protocol._conversation._connection
+            conversation = protocol._conversation
+            await until(lambda: not protocol._is_reading)
+            assert conversation._connection is None, "it has not asked yet, so nothing of it is read"
+            assert sum(map(len, conversation._early)) < 1_000_000
+            go.set()
+            await until(lambda: received)
+            connection = conversation._connection
             await until(lambda: connection.statistics().n_waiting == 4)
             await until(lambda: not protocol._is_reading)
             assert connection.statistics().n_waiting == 4
-            go.set()
+            go_on.set()
             await ws.close()
 
     run(main)

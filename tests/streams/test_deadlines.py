@@ -316,6 +316,60 @@ def test_a_member_is_in_one_rota(clock: ManualClock, deadlines: Deadlines) -> No
     assert len(deadlines) == 0
 
 
+def test_there_is_one_rota_of_each_delay(deadlines: Deadlines) -> None:
+    assert deadlines.rota(1.0) is deadlines.rota(1.0)
+    assert deadlines.rota(1.0) is not deadlines.rota(2.0)
+
+
+def test_a_rota_that_nobody_is_in_waits_for_nothing(clock: ManualClock, deadlines: Deadlines) -> None:
+    rota = deadlines.rota(1.0)
+    for _ in range(100):
+        member = Member(rota)
+        clock.advance_to(clock.now + 0.5)
+        rota.discard(member)
+        rota.discard(member)
+        assert len(rota) == len(deadlines) == len(rota._slots) == 0
+    clock.advance_to(clock.now + 5.0)
+    assert member.n_beats == 0
+
+
+def test_a_heartbeat_may_take_all_others_out(clock: ManualClock, deadlines: Deadlines) -> None:
+    """Whoever is left out is not called, and nothing is waited for; whoever then comes in is called."""
+    rota = deadlines.rota(1.0)
+
+    class Last(Member):
+        def beat(self) -> None:
+            super().beat()
+            for member in members:
+                rota.discard(member)
+
+    members = [Last(rota) for _ in range(3)]
+    clock.advance_to(1.0)
+    assert sum(member.n_beats for member in members) == 1
+    assert len(rota) == len(deadlines) == 0
+    assert clock.pending() == []
+    member = Member(rota)
+    clock.advance_to(2.0)
+    assert member.n_beats == 1
+
+
+def test_a_raising_heartbeat_costs_the_others_nothing(clock: ManualClock, deadlines: Deadlines) -> None:
+    rota = deadlines.rota(1.0)
+
+    class Failing(Member):
+        def beat(self) -> None:
+            super().beat()
+            raise RuntimeError("mine")
+
+    members = [Failing(rota) for _ in range(3)]
+    clock.now = 1.0
+    for n_beats in range(1, 4):
+        with pytest.raises(RuntimeError, match="mine"):
+            clock.turn()
+        assert sum(member.n_beats for member in members) == n_beats
+    assert len(rota) == len(deadlines) == 0
+
+
 def test_a_rota_against_a_simple_model(clock: ManualClock, deadlines: Deadlines) -> None:
     random_ = random.Random(5)  # noqa: S311  # a test's own dice
     rota = deadlines.rota(1.0)

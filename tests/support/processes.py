@@ -162,8 +162,10 @@ class ServerProgram(Program):
     The server chooses a free port itself (`--port 0`) and prints its URL once it listens.
     """
 
-    def __init__(self, arguments: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> None:
-        super().__init__([sys.executable, *arguments], env=env)
+    def __init__(
+        self, arguments: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path = ROOT
+    ) -> None:
+        super().__init__([sys.executable, *arguments], env=env, cwd=cwd)
         try:
             self.port = int(self.wait_for(r"(?:listening|running on)\s+https?://127\.0\.0\.1:(\d+)")[1])
         except BaseException:

@@ -134,8 +134,9 @@ def test_limits_reach_the_reader(how: str) -> None:
         assert [event[:2] for event in end.events] == [("violation", code)]
 
 
-def test_what_is_not_a_message_is_not_sent() -> None:
-    end = Core()
+@pytest.mark.parametrize("deflate", [None, DEFLATE], ids=["plain", "deflate"])
+def test_what_is_not_a_message_is_not_sent(deflate: DeflateParameters | None) -> None:
+    end = Core(deflate=deflate)
     for wrong in (1, None, ["x"]):
         with pytest.raises(TypeError, match="str or bytes"):
             end.core.send(wrong)  # type: ignore[arg-type]  # what a program may do by mistake
@@ -146,14 +147,29 @@ def test_what_is_not_a_message_is_not_sent() -> None:
     assert end.sent() == [Frame(Opcode.TEXT, b"fine")]
 
 
-def test_w41_anything_like_bytes_is_binary_and_copied() -> None:
-    end, peer = pair()
-    data = bytearray(b"bytes")
+@pytest.mark.parametrize("deflate", [None, DEFLATE], ids=["plain", "deflate"])
+def test_w41_anything_like_bytes_is_binary_and_copied(deflate: DeflateParameters | None) -> None:
+    end, peer = pair(deflate)
+    data = bytearray(b"bytes" * 10)
     end.core.send(data)
-    end.core.send(memoryview(data)[::2])
-    data[:] = b"other"
+    end.core.send(memoryview(data)[:5:2])
+    end.core.send(memoryview(data)[::5])
+    data[:] = b"other" * 10
     join(end, peer)
-    assert peer.events == [b"bytes", b"bts"]
+    assert peer.events == [b"bytes" * 10, b"bts", b"b" * 10]
+
+
+def test_a_stream_that_hands_nothing_straight_up_is_read_as_ever() -> None:
+    server = Core()
+    server.core.attach(server)
+    server.on_message = lambda message: server.events.append(server.core.is_delivering)
+    server.receive(server.frame(1, b"one") + server.frame(2, b"two"))
+    assert server.events == ["one", False, b"two", False]
+    assert server.core.n_delivered == 0
+    server.core.connection_lost()
+    server.core.attach(server)
+    assert not server.core.is_delivering
+    assert server.core.n_delivered == 0
 
 
 def test_w44_every_frame_of_a_client_has_its_own_key() -> None:
@@ -188,6 +204,39 @@ def test_compression_by_threshold_or_by_word(n_bytes: int, compress: bool | None
     plain = Core()
     plain.core.send("x" * n_bytes, compress=True)
     assert plain.wire.output[0] == 0x81
+
+
+def test_a_message_for_many_is_compressed_once_for_all_who_share_their_compression() -> None:
+    options = DeflateOptions(threshold=20)
+    forgetful, narrow = (
+        DeflateParameters(server_no_context_takeover=True, server_max_window_bits=bits, options=options)
+        for bits in (15, 10)
+    )
+    payload = b"for all of you: " + noise(3000) * 2
+    ends = [pair(deflate) for deflate in (forgetful, forgetful, narrow)]
+    first, second, third = (server.core.shared_compression(payload) for server, _ in ends)
+    assert first is not None
+    assert first == second
+    assert third not in (None, first)
+    frame = ends[0][0].core.compress(Opcode.BINARY, payload)
+    assert len(frame) < len(payload)
+    for server, client in ends[:2]:
+        server.core.send(payload)
+        server.core.send_encoded(frame)
+        join(server, client)
+        assert client.events == [payload, payload]
+
+
+def test_who_shares_its_compression_with_nobody() -> None:
+    forgetful = DeflateParameters(
+        server_no_context_takeover=True, client_no_context_takeover=True, options=DeflateOptions(threshold=20)
+    )
+    server, client = pair(forgetful)
+    assert server.core.shared_compression(b"x" * 20) is not None
+    assert server.core.shared_compression(b"x" * 19) is None  # not worth it
+    assert client.core.shared_compression(b"x" * 20) is None  # it masks, each time anew
+    assert Core(deflate=DEFLATE).core.shared_compression(b"x" * 20) is None  # it remembers what was before
+    assert Core().core.shared_compression(b"x" * 20) is None
 
 
 @pytest.mark.parametrize("how", SPLITS)

@@ -238,6 +238,21 @@ def test_d14_an_idle_connection_holds_no_zlib() -> None:
     assert retained < 100 * 1000
 
 
+def test_two_that_share_their_compression_write_equal_bytes_and_whoever_remembers_shares_with_nobody() -> None:
+    data = noise(3000) * 2
+    kinds = [(bits, level, memory) for bits in (8, 9, 15) for level in (1, 9) for memory in (1, 9)]
+    made = [
+        deflator(bits, takeover=False, level=level, mem_level=memory) for bits, level, memory in kinds for _ in range(2)
+    ]
+    for one, other in product(made, repeat=2):
+        if one.shared == other.shared:
+            one.deflate(b"what came before does not matter")
+            assert one.deflate(data) == other.deflate(data)
+    # Of each kind there are two; 8 bits are 9 when compressing.
+    assert len({one.shared for one in made}) == 8
+    assert deflator().shared is None
+
+
 def test_bytearrays_are_compressed_as_they_are() -> None:
     data = bytearray(b"Hello")
     assert deflator().deflate(data) == deflator().deflate(b"Hello")

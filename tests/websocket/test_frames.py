@@ -833,6 +833,38 @@ def test_a_sender_writes_what_is_plain_and_passes_on_the_rest(codec: Any) -> Non
     assert (wire.take(), sender.n_sent) == (b"", 2)
 
 
+def test_a_sender_alone_sends_what_is_plain_and_minds_no_lag(codec: Any) -> None:
+    class Sender(codec.Sender):  # type: ignore[misc]  # which of the twins is known when it runs
+        done = "done"
+
+    wire = Wire(backlog=101)
+    sender = Sender()
+    sender.plain, sender.high_mark, sender.n_sent = wire, 100, 0
+    assert sender.send("a") == "done"
+    assert wire.take() == b"\x81\x01a"
+    sender.plain = None
+    with pytest.raises(TypeError, match="nothing but plain messages"):
+        sender.send("a")
+    assert sender.n_sent == 1
+
+
+class Slow(Wire):
+    """A stream whose peer takes nothing."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.backlog += len(data)
+
+
+def test_one_frame_is_written_to_all_but_those_who_lag(codec: Any) -> None:
+    # What each holds before: one takes all, one has room for this frame, one just not, two have none.
+    streams = [Wire(), Slow(backlog=6), Slow(backlog=7), Slow(backlog=10), Slow(backlog=11), Wire(backlog=11)]
+    frame = b"\x82\x02hi"
+    assert codec.write_to_all(streams, frame, 10) == ([4, 5], [2, 3])
+    assert [stream.take() for stream in streams] == [frame] * 4 + [b""] * 2
+    assert codec.write_to_all([], frame, 10) == ([], [])
+
+
 # Straight from a compiled stream
 
 

@@ -6,6 +6,8 @@ import time
 import tracemalloc
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from telex.errors import HandshakeError
 from telex.limits import Limits
@@ -74,6 +76,7 @@ def test_h18_bytes_before_the_answer_are_bounded() -> None:
         (head("GET / HTTP/1.1", "X : a"), 400),
         (head("GET / HTTP/1.1", ": a"), 400),
         (head("GET / HTTP/1.1", "no colon"), 400),
+        (head("GET / HTTP/1.1", "no-colon"), 400),
         (head("GET / HTTP/1.1", 'X"Y: a'), 400),
         (head("GET / HTTP/1.1", "X(Y: a"), 400),
         # the request line
@@ -127,6 +130,38 @@ def test_h35_what_is_not_http_is_refused_with_its_first_byte() -> None:
         with pytest.raises(HandshakeError):
             RequestReader(LIMITS).feed(byte)
     assert RequestReader(LIMITS).feed(b"G") is None
+
+
+# Lines and parts of lines that are right, that are wrong, and that are one or the other with what stands beside them.
+PIECES = [b"GET / HTTP/1.1\r\n", b"Host: a\r\n", b"\r\n", b"X:\t b \r\n", b"x-y:\r\n", b"X: \xe9\r\n"]
+PIECES += [
+    b"X: \xc3\xa9\r\n",
+    b": a\r\n",
+    b"X Y: a\r\n",
+    b"no-colon\r\n",
+    b" folded\r\n",
+    b"X: \xc2\x85\r\n",
+    b"GET / HTTP/2.0\r\n",
+]
+PIECES += [b"\r", b"\n", b":", b" ", b"\0", b"\x7f", b"\xe9", b"a" * 10, b"X: a\x0cb\r\n", b"X:" + b"y" * 30 + b"\r\n"]
+TIGHT = Limits(max_request_line=30, max_header_line=30, max_headers=3, max_header_bytes=60)
+
+
+@given(st.booleans(), st.lists(st.sampled_from(PIECES), max_size=10).map(b"".join), st.sampled_from([LIMITS, TIGHT]))
+def test_a_head_in_one_piece_is_what_it_is_bytewise(is_begun: bool, data: bytes, limits: Limits) -> None:
+    if is_begun:
+        data = PIECES[0] + data
+    outcomes: list[object] = []
+    for how in SPLITS:
+        reader = RequestReader(limits)
+        try:
+            found = [request for piece in split(data, how) if (request := reader.feed(piece)) is not None]
+        except HandshakeError as error:
+            # What begins like no request is refused with its first byte, where that comes alone, or when it is over.
+            outcomes.append(error.status if is_begun else [])
+        else:
+            outcomes.append([(request, list(request.headers), reader.leftover) for request in found])
+    assert outcomes == outcomes[:1] * len(SPLITS)
 
 
 @pytest.mark.parametrize("target", ["/socket.io/../x", "//socket.io/", "/%2e%2e/x", "/a;x=1", "/a|b?{c}^`\"'"])
@@ -371,6 +406,67 @@ def test_what_is_written_is_read_back(how: str) -> None:
     assert read(request.encode(), how) == request
     response = Response(403, "Not you", Headers([*headers, ("Content-Length", "3")]), b"why")
     assert read_response(response.encode(), how) == response
+
+
+# What is kept of a head
+
+VALUES = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"], include_characters="\t")).map(
+    lambda text: text.strip(" \t")
+)
+NAMES = st.from_regex(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,12}", fullmatch=True)
+USUAL = st.sampled_from(
+    [
+        ("Upgrade", "websocket"),
+        ("upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("Sec-WebSocket-Accept", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("Cache-Control", "no-cache, no-store"),
+        ("User-Agent", "Mozilla/5.0 (X11; Linux) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1"),
+        ("Origin", "https://example.org:8000"),
+        ("HOST", "Host:a"),
+    ]
+)
+FIELDS = st.lists(USUAL | st.tuples(NAMES, VALUES), max_size=12)
+
+
+@given(NAMES, st.from_regex(r"[!-~]+", fullmatch=True), FIELDS)
+def test_a_request_is_unpacked_as_it_was(method: str, target: str, fields: list[tuple[str, str]]) -> None:
+    for sent in (target, f"{target}?EIO=4&transport=websocket"):
+        request = Request(method, sent, Headers(fields))
+        kept = Request.unpack(request.pack())
+        assert kept == request
+        assert list(kept.headers) == fields
+
+
+@given(st.integers(100, 599), VALUES, FIELDS)
+def test_a_response_is_unpacked_as_it_was_without_its_body(
+    status: int, reason: str, fields: list[tuple[str, str]]
+) -> None:
+    for said in (reason, "Switching Protocols"):
+        response = Response(status, said, Headers(fields), b"why")
+        kept = Response.unpack(response.pack())
+        assert kept == Response(status, said, Headers(fields))
+        assert list(kept.headers) == fields
+
+
+def test_what_every_handshake_says_takes_no_room_when_packed() -> None:
+    said = head(
+        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1",
+        "Accept-Encoding: gzip, deflate, br",
+        "Cache-Control: no-cache",
+        "Pragma: no-cache",
+        "User-Agent: Mozilla/5.0 (X11; Linux) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1",
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+    )
+    request = read(said)
+    assert len(request.pack()) < len(said) / 3
+    lower = Request(request.method, request.target, Headers((name.lower(), value) for name, value in request.headers))
+    assert len(lower.pack()) == len(request.pack())
+    response = read_response(answer())
+    assert response is not None
+    assert len(response.pack()) < len(answer()) / 3
 
 
 def test_elements_of_lists() -> None:

@@ -42,6 +42,9 @@ POLL_LINGER = 30.0
 """Seconds that a closed long-polling session waits for the poll that will carry its last packets."""
 
 
+PINGS = (PING,)
+
+
 class State(Enum):
     """Name what a session is doing."""
 
@@ -327,12 +330,8 @@ class Session:
         sent a message of any size: that is the program's own choice.
         From then on, and after the end, packets are dropped.
         """
-        if self.is_clear:
-            buffered = self.transport.offer(packets)
-            if buffered is not None:
-                if buffered > self._limits.send_buffer_high:
-                    self._begin_lag(buffered)
-                return
+        if self.is_clear and self._offer(packets):
+            return
         if not self.is_open or self._overflow_alarm is not None:
             return
         n_bytes = sum(packet.n_bytes for packet in packets)
@@ -488,7 +487,8 @@ class Session:
             return
         self._set_beat(Beat.AWAITING)
         self._await_pong()
-        self._push([PING], PING.n_bytes)
+        if not (self.is_clear and self._offer(PINGS)):
+            self._push(PINGS, PING.n_bytes)
 
     def _await_pong(self) -> None:
         """Give the peer `ping_timeout` from now."""
@@ -548,6 +548,15 @@ class Session:
             self._sink.session_closed(reason)
 
     # Small parts.
+
+    def _offer(self, packets: Sequence[Packet]) -> bool:
+        """Send packets straight through the transport, if it takes them; while the session is clear."""
+        buffered = self.transport.offer(packets)
+        if buffered is None:
+            return False
+        if buffered > self._limits.send_buffer_high:
+            self._begin_lag(buffered)
+        return True
 
     def _push(self, packets: Sequence[Packet], n_bytes: int) -> None:
         if self._buffer is None:

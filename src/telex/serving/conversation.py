@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import os
 import weakref
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -146,11 +147,9 @@ class Conversation:
     # What the Protocol calls
 
     def shutdown(self) -> None:
-        if self._phase is _Phase.TAKEN:
-            adopted_by(self._server_state).shutdown()
-        elif self._phase in (_Phase.ACCEPTED, _Phase.OPEN):
+        if self._phase in (_Phase.ACCEPTED, _Phase.OPEN):
             self._connect().close(self._close_code)
-        elif self._phase is not _Phase.OVER:
+        elif self._phase not in (_Phase.TAKEN, _Phase.OVER):  # `_Adopted` sees to those that were taken
             self._refuse(reject(503, "The server is restarting."))
 
     # The application
@@ -335,7 +334,13 @@ class Conversation:
         if poll is None or not isinstance(stream, AsyncioStream):
             return stream
         descriptor = stream.detach()
-        return stream if descriptor is None else poll.adopt(descriptor, self, high_mark=high_mark)
+        if descriptor is None:
+            return stream
+        try:
+            return poll.adopt(descriptor, self, high_mark=high_mark)
+        except OSError:  # nobody watches it, so it ends; the sink of the stream that it left hears of that
+            os.close(descriptor)
+            return stream
 
     def _reject(self, _: Event) -> None:
         self._is_closed_by_app = True

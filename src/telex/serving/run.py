@@ -6,10 +6,12 @@ Rule of this module: settings of uvicorn and nothing of the protocols; what its 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Any, cast
 
 from telex.serving.asgi import App, Server
+from telex.serving.banner import banner
 from telex.websocket.frames import CLOSE_CODES
 
 __all__ = ["MissingServer", "NoApplication", "load_app", "run"]
@@ -79,7 +81,10 @@ def run(
         if config.should_reload:
             ChangeReload(config, target=server.run, sockets=[config.bind_socket()]).run()
         elif config.workers > 1:
-            Multiprocess(config, sockets=[config.bind_socket()]).run()  # whose children are uvicorn's own
+            listener = config.bind_socket()
+            sys.stdout.write(banner(config, [listener.getsockname()], application))
+            sys.stdout.flush()
+            Multiprocess(config, sockets=[listener]).run()  # whose children are uvicorn's own, and say nothing
         else:
             server.run()
     except KeyboardInterrupt:

@@ -113,7 +113,8 @@ class Server(uvicorn.Server):
 
     async def _close_connections(self) -> None:
         """Close WebSockets one after the other, within the drain time; those of the sessions are not meant."""
-        connections = [each for each in self.server_state.connections if each is not adopted_by(self.server_state)]
+        adopted: object = adopted_by(self.server_state)
+        connections = [each for each in self.server_state.connections if each is not adopted]
         for connection in connections:
             if connection in self.server_state.connections and not self.force_exit:
                 connection.shutdown()

@@ -123,7 +123,7 @@ def replace_bytes(data: Any, attachments: list[Data]) -> Any:
     return data
 
 
-def parse_event(text: str, limits: Limits) -> PlainEvent | None:
+def parse_event(text: str, limits: Limits) -> PlainEvent | None:  # noqa: PLR0911  # each says what is not plainly right
     """Read a small event without attachments.
 
     For what is not plainly right, or crosses a bound, None: `Decoder` then looks at it closely.

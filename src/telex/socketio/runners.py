@@ -23,7 +23,7 @@ from asyncio import CancelledError, current_task
 from asyncio.tasks import _enter_task, _leave_task, _register_task, _unregister_task
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["Pool", "Suspended", "go_on", "pool_of", "start"]
 
@@ -40,7 +40,7 @@ class Runner:
         self._pool = pool
         self._parked: asyncio.Future[None] | None = None
         self._work: Coroutine[Any, Any, None] | None = None
-        task: Any = loop.create_task(_UnderWay(self._live()))
+        task: Any = loop.create_task(cast("Coroutine[Any, Any, None]", _UnderWay(self._live())))
         task._log_destroy_pending = False
         _unregister_task(task)
         self.task: asyncio.Task[Any] = task
@@ -78,14 +78,17 @@ class Runner:
             self._pool.append(self)
 
 
-class _UnderWay(Coroutine[Any, Any, None]):
+class _UnderWay:
     """Be a coroutine that has begun: a task that is cancelled before its first step would never begin its own."""
 
     __slots__ = ("_coroutine", "_yielded", "send", "throw")
 
+    send: Callable[[Any], Any]
+    throw: Callable[..., Any]
+
     def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._coroutine = coroutine
-        self._yielded = coroutine.send(None)  # the future that it waits for
+        self._yielded: Any = coroutine.send(None)  # the future that it waits for
         self.throw = coroutine.throw
         self.send = self._begin
 
@@ -96,6 +99,7 @@ class _UnderWay(Coroutine[Any, Any, None]):
         return self.send(value) if yielded.done() else yielded
 
     def close(self) -> None:
+        """End it (see `Coroutine`)."""
         self._coroutine.close()
 
     def __await__(self) -> Generator[Any, Any, None]:

@@ -220,8 +220,9 @@ class AsyncioStream(asyncio.Protocol):
     def acknowledged_bytes(self) -> int:
         """Bytes that the peer has acknowledged, on Linux and macOS; over TLS roughly. One system call."""
         sock = self.get_extra_info("socket")
-        is_tcp = sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6)
-        return self.sent_bytes - (_unacknowledged_bytes(sock.fileno()) if is_tcp else 0)
+        if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+            return self.sent_bytes
+        return self.sent_bytes - _unacknowledged_bytes(sock.fileno())
 
     @property
     def is_closing(self) -> bool:
