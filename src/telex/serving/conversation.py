@@ -19,7 +19,6 @@ import asyncio
 import enum
 import logging
 import os
-import weakref
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from operator import is_
@@ -30,6 +29,7 @@ from telex.engineio import Engine, StreamTransport, WebSocketAdmission
 from telex.engineio import Request as EngineRequest
 from telex.errors import ConnectionClosed, HandshakeError
 from telex.limits import Limits
+from telex.serving.adopted import adopted_by
 from telex.serving.asgi import TAKEOVER, make_request
 from telex.socketio.runners import start
 from telex.streams import AsyncioStream, Deadline, Stream, deadlines_of, poll_of
@@ -149,7 +149,7 @@ class Conversation:
     def shutdown(self) -> None:
         if self._phase in (_Phase.ACCEPTED, _Phase.OPEN):
             self._connect().close(self._close_code)
-        elif self._phase not in (_Phase.TAKEN, _Phase.OVER):  # `_Adopted` sees to those that were taken
+        elif self._phase not in (_Phase.TAKEN, _Phase.OVER):  # `Adopted` sees to those that were taken
             self._refuse(reject(503, "The server is restarting."))
 
     # The application
@@ -413,43 +413,6 @@ class _Opening:
     def unpack(self) -> EngineRequest:
         scope = make_scope(Request.unpack(self._packed), self._stream, self._config, {})
         return make_request(scope | (self._extras or {}))
-
-
-class _Adopted:
-    """Stand for all connections of one server that were taken over, in uvicorn's set of connections."""
-
-    def __init__(self, server_state: Any) -> None:
-        self._server_state = server_state
-        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-        self._n_open = 0
-
-    def add(self, engine: Engine) -> None:
-        self._n_open += 1
-        self._engines.add(engine)
-        self._server_state.connections.add(self)
-
-    def connection_ended(self) -> None:
-        self._n_open -= 1
-        if not self._n_open:
-            self._server_state.connections.discard(self)
-
-    def shutdown(self) -> None:
-        """Close their sessions, for the server stops. Idempotent."""
-        for engine in list(self._engines):
-            task = asyncio.get_running_loop().create_task(engine.close())
-            self._server_state.tasks.add(task)
-            task.add_done_callback(self._server_state.tasks.discard)
-
-
-_adopted: weakref.WeakKeyDictionary[Any, _Adopted] = weakref.WeakKeyDictionary()
-
-
-def adopted_by(server_state: Any) -> _Adopted:
-    """Return what stands for a server's connections that were taken over."""
-    found = _adopted.get(server_state)
-    if found is None:
-        found = _adopted[server_state] = _Adopted(weakref.proxy(server_state))
-    return found
 
 
 _ANSWERS = {

@@ -21,11 +21,11 @@ from typing import Any
 
 import uvicorn
 
+from telex.serving.adopted import adopted_by
 from telex.serving.arrivals import Arrivals
 from telex.serving.asgi import Server as TelexServer
 from telex.serving.asgi import servers_in_use
 from telex.serving.banner import banner
-from telex.serving.conversation import adopted_by
 from telex.serving.uvicorn import Protocol
 from telex.streams import poll_of
 
