@@ -1048,3 +1048,13 @@ def test_a_handler_may_lose_the_connection() -> None:
     assert not server.core.process(server.now, 1)
     assert server.events == ["stop"]
     assert server.is_in(State.CLOSED)
+
+
+def test_what_a_listener_got_in_another_way_is_counted_too() -> None:
+    end = Core()
+    assert end.core.n_delivered == 0
+    end.core.count_delivered()
+    end.core.count_delivered()
+    assert end.core.n_delivered == 2
+    end.core.connection_lost()
+    assert end.core.n_delivered == 2

@@ -865,6 +865,22 @@ def test_one_frame_is_written_to_all_but_those_who_lag(codec: Any) -> None:
     assert codec.write_to_all([], frame, 10) == ([], [])
 
 
+def test_one_frame_is_sent_by_all_that_are_plain_and_keep_up(codec: Any) -> None:
+    def sender(stream: Wire | None, high_mark: int = 10) -> Any:
+        made = codec.Sender()
+        made.plain, made.high_mark, made.n_sent = stream, high_mark, 0
+        return made
+
+    frame = b"\x82\x02hi"
+    streams = [Wire(), Slow(backlog=6), Slow(backlog=7), Slow(backlog=10), Slow(backlog=11)]
+    senders = [sender(None), *map(sender, streams), sender(Slow(backlog=11), high_mark=20), sender(None)]
+    others, refused, lagging = codec.send_to_all(iter(senders), frame)
+    assert (others, refused, lagging) == ([senders[0], senders[7]], [senders[5]], [senders[3], senders[4]])
+    assert [made.n_sent for made in senders] == [0, 1, 1, 1, 1, 0, 1, 0]
+    assert [stream.take() for stream in streams] == [frame] * 4 + [b""]
+    assert codec.send_to_all((), frame) == ([], [], [])
+
+
 # Straight from a compiled stream
 
 

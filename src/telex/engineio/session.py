@@ -25,7 +25,7 @@ from telex.errors import EnginePacketError
 from telex.limits import Limits, Quota
 from telex.streams.deadlines import Deadline, Deadlines, Slot
 from telex.types import Data
-from telex.websocket.codec import write_to_all
+from telex.websocket.codec import write_message, write_to_all
 
 if TYPE_CHECKING:
     from telex.streams.base import Stream
@@ -548,6 +548,19 @@ class Session:
             self._sink.session_closed(reason)
 
     # Small parts.
+
+    def send_text(self, wire: str) -> None:
+        """Send one packet that is text, given as it goes over a WebSocket: what `send` does, for the usual case.
+
+        **Limits**: as `send`.
+        """
+        stream = self.transport.plain if self.is_clear else None
+        if stream is None:
+            self.send((Packet(wire),))
+            return
+        buffered = write_message(stream, wire)
+        if buffered > self._limits.send_buffer_high:
+            self._begin_lag(buffered)
 
     def _offer(self, packets: Sequence[Packet]) -> bool:
         """Send packets straight through the transport, if it takes them; while the session is clear."""

@@ -180,13 +180,10 @@ class Namespace(Broadcaster):
         self, event: str, args: Sequence[Any], *, ack_id: int | None = None, compress: bool = True
     ) -> Sequence[Packet]:
         """Encode one event, once for all who get it. Raises as `Socket.emit` says."""
-        if type(event) is str and event not in RESERVED_EVENTS:
-            for arg in args:
-                if type(arg) not in SCALAR_TYPES:
-                    break
-            else:  # the usual case: no bytes to look for
-                head = self._event_head if ack_id is None else f"{self._event_head}{ack_id}"
-                return (Packet(head + encode_json([event, *args]), compress),)
+        if ack_id is None:
+            wire = self.encode_text(event, args)
+            if wire is not None:
+                return (Packet(wire, compress),)
         if not isinstance(event, str):
             raise TypeError(f"an event is named by a str, not {type(event).__name__}")
         if event in RESERVED_EVENTS:
@@ -202,10 +199,26 @@ class Namespace(Broadcaster):
             )
         return [message(data, compress) for data in messages]
 
+    def encode_text(self, event: str, args: Sequence[Any]) -> str | None:
+        """Encode an event that holds nothing but scalars, as one Engine.IO packet; None for every other.
+
+        Raises `ValueError` for text with a lone surrogate.
+        """
+        if type(event) is not str or event in RESERVED_EVENTS:
+            return None
+        for arg in args:
+            if type(arg) not in SCALAR_TYPES:
+                return None
+        return self._event_head + encode_json([event, *args])
+
+    def encode_ack_text(self, ack_id: int, result: Any) -> str | None:
+        """Encode an acknowledgement that holds a scalar or nothing, as one Engine.IO packet; None for every other."""
+        if type(result) not in SCALAR_TYPES:
+            return None
+        return f"{self._ack_head}{ack_id}{encode_json([] if result is None else [result])}"
+
     def encode_ack(self, ack_id: int, result: Any) -> Sequence[Packet]:
         """Encode an acknowledgement: a tuple is several values, `None` none. Raises as `encode`."""
-        if type(result) in SCALAR_TYPES:
-            return (Packet(f"{self._ack_head}{ack_id}{encode_json([] if result is None else [result])}"),)
         return [message(data) for data in encode(PacketType.ACK, self.name, as_values(result), ack_id)]
 
     def select(self, rooms: frozenset[str] | None, excluded: frozenset[str]) -> list[Socket]:

@@ -190,13 +190,15 @@ class Socket:
         connection = self.connection
         if _get_running_loop() is not connection.loop:
             self.check_thread()
-        packets = self.nsp.encode_event(event, args)
-        if self.state in SENDING:
-            session = connection.session
-            session.send(packets)
-            if session.is_clear:
-                return SENT
-        return Sent(self)
+        session = connection.session
+        wire = self.nsp.encode_text(event, args)
+        if wire is None:
+            packets = self.nsp.encode_event(event, args)
+            if self.state in SENDING:
+                session.send(packets)
+        elif self.state in SENDING:
+            session.send_text(wire)
+        return SENT if session.is_clear else Sent(self)
 
     async def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
         """Send an event to this client and return its acknowledgement.
@@ -442,7 +444,11 @@ class Socket:
 
     def reply(self, ack_id: int, result: Any) -> None:
         """Acknowledge an event with what its handler returned."""
-        self.send_packets(self.nsp.encode_ack(ack_id, result))
+        wire = self.nsp.encode_ack_text(ack_id, result)
+        if wire is None:
+            self.send_packets(self.nsp.encode_ack(ack_id, result))
+        elif self.state in SENDING:
+            self.connection.session.send_text(wire)
 
     def _job(self, handler: Handler, *args: Any) -> Job:
         return Job(handler, (self, *args[: handler.n_max]))

@@ -11,7 +11,8 @@ per turn then drains every stream that is ready. `Poll` is that set. It works on
 
 - All streams read into one buffer, so an idle stream owns no memory but its record. A receiver that is compiled too
   takes the bytes where they lie (`native.h`); everybody else is handed a `bytes` of them.
-- Writes are corked. What is written to a stream while its input is handled leaves in one `send` when that is done;
+- Writes are corked. What is written to a stream while its input is handled leaves in one `send` when that is done, and
+  a compiled floor above lays it out right there, in the buffer that is sent;
   what others write to it leaves when the batch is done; what is written outside of a batch, at the end of the turn.
 - Only what the kernel refuses stays, and only then is the descriptor watched for writing.
 - A stream reads once per turn, as much as the buffer holds; epoll is level-triggered, so the rest comes up again after
@@ -116,6 +117,7 @@ cdef extern from "native.h":
         PyTypeObject *stream_type
         int (*write)(PyObject *stream, PyObject *data) except -1
         Py_ssize_t (*buffered_bytes)(PyObject *stream) noexcept
+        unsigned char *(*reserve)(PyObject *stream, Py_ssize_t size) noexcept
         void (*attach)(PyObject *stream, PyObject *receiver, telex_receive receive) noexcept
     const char *TELEX_STREAMS_API
 
@@ -158,7 +160,10 @@ cdef class Poll:
     cdef Py_ssize_t _n_fds
     cdef Py_ssize_t _n_streams
     cdef unsigned char *_input
-    cdef unsigned char *_output
+    cdef unsigned char *_output  # of the active stream: written to it while its input is handled
+    cdef Py_ssize_t _n_output
+    cdef PyObject *_active  # borrowed: whose input is being handled
+    cdef unsigned char *_gathered
     cdef list _dirty  # streams with something to flush
     cdef list _doomed  # streams with an end to be told, and the error or None
 
@@ -168,7 +173,8 @@ cdef class Poll:
         self._doomed = []
         self._input = <unsigned char *>PyMem_Malloc(READ_BYTES)
         self._output = <unsigned char *>PyMem_Malloc(GATHER_BYTES)
-        if self._input is NULL or self._output is NULL:
+        self._gathered = <unsigned char *>PyMem_Malloc(GATHER_BYTES)
+        if self._input is NULL or self._output is NULL or self._gathered is NULL:
             raise MemoryError
 
     def __init__(self, loop):
@@ -190,6 +196,7 @@ cdef class Poll:
         PyMem_Free(self._by_fd)
         PyMem_Free(self._input)
         PyMem_Free(self._output)
+        PyMem_Free(self._gathered)
 
     def __len__(self):
         """Return how many streams are open."""
@@ -476,6 +483,9 @@ cdef class EpollStream(_Descriptor):
             return 0
         self._received_bytes += size
         self._is_handling = True
+        if poll._active is not NULL:  # an event loop within the event loop
+            (<EpollStream>poll._active)._spill()
+        poll._active = <PyObject *>self
         try:
             if self._receiver is not NULL:
                 receiver = <object>self._receiver  # it may be replaced meanwhile
@@ -486,9 +496,46 @@ cdef class EpollStream(_Descriptor):
             self._blame(error)
         finally:
             self._is_handling = False
-        if self._cork is not None and not self._is_blocked:
+            if poll._active is <PyObject *>self:
+                poll._active = NULL
+                size, poll._n_output = poll._n_output, 0
+            else:
+                size = 0
+        if size:
+            self._leave(size)
+        elif self._cork is not None and not self._is_blocked:
             self.flush()
         return 0
+
+    cdef int _leave(self, Py_ssize_t size) except -1:
+        """Send what was laid out while the input was handled, so much of the poll's output."""
+        cdef unsigned char *out = self._poll._output
+        cdef Py_ssize_t sent = send(self._fd, out, size, MSG_NOSIGNAL | MSG_DONTWAIT)
+        if sent < 0:
+            sent = 0  # why, the next attempt will find out
+        self._buffered_bytes -= sent
+        if sent < size:
+            self._cork = PyBytes_FromStringAndSize(<char *>out + sent, size - sent)
+        if self._cork is not None or self._is_over:
+            self.flush()
+        return 0
+
+    cdef int _spill(self) except -1:
+        """Make what was laid out in the poll's output a piece of its own, for something is to be done about it."""
+        cdef Poll poll = self._poll
+        if poll._active is <PyObject *>self:
+            poll._active = NULL
+            if poll._n_output:
+                self._cork = PyBytes_FromStringAndSize(<char *>poll._output, poll._n_output)
+                poll._n_output = 0
+        return 0
+
+    cdef inline void _count(self, Py_ssize_t size) noexcept:
+        """Note that so many bytes more are waiting."""
+        self._buffered_bytes += size
+        self._written_bytes += size
+        if self._buffered_bytes > self._high_mark:
+            self._is_over = True
 
     cdef int _read_end(self) except -1:
         self._has_peer_ended = True
@@ -514,6 +561,7 @@ cdef class EpollStream(_Descriptor):
     cdef int flush(self) except -1:
         """Send what waits, as far as the kernel takes it."""
         cdef Py_ssize_t sent
+        self._spill()
         if self._is_blocked or self._state > LINGERING:
             return 0
         while self._cork is not None:
@@ -547,7 +595,7 @@ cdef class EpollStream(_Descriptor):
         first = self._cork
         if type(first) is list:
             # Many small pieces go together, as many as fit; a large one goes by itself.
-            out, size = self._poll._output, 0
+            out, size = self._poll._gathered, 0
             for piece in <list>self._cork:
                 length = PyBytes_GET_SIZE(piece) - skip
                 if size + length > GATHER_BYTES:
@@ -618,6 +666,7 @@ cdef class EpollStream(_Descriptor):
         if self._events:
             self._poll.watch(EPOLL_CTL_DEL, self._fd, 0)
             self._events = 0
+        self._spill()
         self._state = CLOSING
         self._written_bytes -= self._buffered_bytes
         self._buffered_bytes = self._n_gone = 0
@@ -680,16 +729,15 @@ cdef class EpollStream(_Descriptor):
         size = PyBytes_GET_SIZE(data)
         if self._state != OPEN or size == 0:
             return 0
+        if self._poll._active is <PyObject *>self:
+            self._spill()
         if self._cork is None:
             self._cork = data
         elif type(self._cork) is list:
             (<list>self._cork).append(data)
         else:
             self._cork = [self._cork, data]
-        self._buffered_bytes += size
-        self._written_bytes += size
-        if self._buffered_bytes > self._high_mark:
-            self._is_over = True
+        self._count(size)
         if not self._is_handling and not self._is_dirty and not self._is_blocked:
             self._is_dirty = True
             self._poll.mark(self._poll._dirty, self)
@@ -711,6 +759,7 @@ cdef class EpollStream(_Descriptor):
         """Flush, send the end, and linger until the peer's end (see `streams/asyncio.py`)."""
         if self._state != OPEN:
             return
+        self._spill()
         self._state = LINGERING
         if self._cork is None:
             self._shut()
@@ -727,6 +776,7 @@ cdef class EpollStream(_Descriptor):
 
         The sink is told nothing. Raises `RuntimeError` where output waits or the stream is closing.
         """
+        self._spill()
         if self._state != OPEN or self._cork is not None:
             raise RuntimeError("a stream that is closing, or holds output, cannot be detached")
         if self._events:
@@ -875,6 +925,24 @@ cdef int _api_write(PyObject *stream, PyObject *data) except -1:
     return (<EpollStream>stream).write(<bytes>data)
 
 
+cdef unsigned char *_api_reserve(PyObject *stream, Py_ssize_t size) noexcept:
+    cdef EpollStream found = <EpollStream>stream
+    cdef Poll poll = found._poll
+    cdef unsigned char *place
+    if (
+        poll._active is not stream
+        or found._state != OPEN
+        or found._cork is not None
+        or found._is_blocked
+        or poll._n_output + size > GATHER_BYTES
+    ):
+        return NULL
+    place = poll._output + poll._n_output
+    poll._n_output += size
+    found._count(size)
+    return place
+
+
 cdef Py_ssize_t _api_buffered_bytes(PyObject *stream) noexcept:
     return (<EpollStream>stream)._buffered_bytes
 
@@ -894,5 +962,6 @@ cdef telex_streams _api
 _api.stream_type = <PyTypeObject *><PyObject *>EpollStream
 _api.write = _api_write
 _api.buffered_bytes = _api_buffered_bytes
+_api.reserve = _api_reserve
 _api.attach = _api_attach
 api = PyCapsule_New(&_api, TELEX_STREAMS_API, NULL)

@@ -18,6 +18,9 @@ typedef struct {
     PyTypeObject *stream_type;  /* the exact type of the streams that the calls below take */
     int (*write)(PyObject *stream, PyObject *data);  /* `Stream.write`; 0, or -1 with an exception set */
     Py_ssize_t (*buffered_bytes)(PyObject *stream);  /* `Stream.buffered_bytes` */
+    /* Write without an object in between: where so many bytes are to be put, at once and all of them; or NULL, and
+     * nothing is changed, where that cannot be and `write` must do. Only while the stream's own input is handled. */
+    unsigned char *(*reserve)(PyObject *stream, Py_ssize_t size);
     void (*attach)(PyObject *stream, PyObject *receiver, telex_receive receive);  /* keeps a reference; NULL detaches */
 } telex_streams;
 

@@ -78,10 +78,11 @@ cdef extern from "native.h":
         PyTypeObject *stream_type
         int (*write)(PyObject *stream, PyObject *data) except -1
         Py_ssize_t (*buffered_bytes)(PyObject *stream) noexcept
+        unsigned char *(*reserve)(PyObject *stream, Py_ssize_t size) noexcept
         void (*attach)(PyObject *stream, PyObject *receiver, telex_receive receive) noexcept
     const char *TELEX_STREAMS_API
 
-__all__ = ["FrameReader", "Sender", "Utf8Validator", "apply_mask", "decode_text", "encode_frame", "write_message", "write_to_all"]
+__all__ = ["FrameReader", "Sender", "Utf8Validator", "apply_mask", "decode_text", "encode_frame", "send_to_all", "write_message", "write_to_all"]
 
 cdef enum:
     FIN = 0x80
@@ -421,22 +422,22 @@ cdef Py_ssize_t _receive(PyObject *receiver, unsigned char *data, Py_ssize_t siz
     return (<FrameReader>receiver).receive(data, size)
 
 
-cdef bytes _frame(unsigned char first, const unsigned char *payload, Py_ssize_t length, const unsigned char *key):
-    """Lay out one frame; `key` is NULL in what a server sends."""
+cdef inline Py_ssize_t _frame_bytes(Py_ssize_t length, bint is_masked) noexcept nogil:
+    """Return how long a frame is around a payload of this length."""
     cdef Py_ssize_t size = SHORTEST_HEADER + length
-    cdef unsigned char *out
-    cdef unsigned char masked = 0
-    cdef bytes frame
-    cdef int i
     if length >= 0x10000:
         size += 8
     elif length >= LENGTH_16:
         size += 2
-    if key is not NULL:
-        size += KEY_BYTES
-        masked = MASKED
-    frame = PyBytes_FromStringAndSize(NULL, size)
-    out = <unsigned char *>PyBytes_AS_STRING(frame)
+    return size + KEY_BYTES if is_masked else size
+
+
+cdef void _lay_out(
+    unsigned char *out, unsigned char first, const unsigned char *payload, Py_ssize_t length, const unsigned char *key
+) noexcept nogil:
+    """Lay out one frame; `key` is NULL in what a server sends."""
+    cdef unsigned char masked = 0 if key is NULL else MASKED
+    cdef int i
     out[0] = first
     if length < LENGTH_16:
         out[1] = masked | <unsigned char>length
@@ -456,7 +457,26 @@ cdef bytes _frame(unsigned char first, const unsigned char *payload, Py_ssize_t 
     else:
         memcpy(out, key, KEY_BYTES)
         telex_mask(out + KEY_BYTES, payload, length, key, 0)
+
+
+cdef bytes _frame(unsigned char first, const unsigned char *payload, Py_ssize_t length, const unsigned char *key):
+    """Return one frame."""
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, _frame_bytes(length, key is not NULL))
+    _lay_out(<unsigned char *>PyBytes_AS_STRING(frame), first, payload, length, key)
     return frame
+
+
+cdef bytes _write(
+    PyObject *stream, unsigned char first, const unsigned char *payload, Py_ssize_t length, const unsigned char *key
+):
+    """Lay one frame out in a compiled stream's output, if that takes it; else return it, to be written."""
+    cdef unsigned char *out = NULL
+    if _streams is not NULL and Py_TYPE(stream) is _streams.stream_type:
+        out = _streams.reserve(stream, _frame_bytes(length, key is not NULL))
+    if out is NULL:
+        return _frame(first, payload, length, key)
+    _lay_out(out, first, payload, length, key)
+    return None
 
 
 cdef const unsigned char *_key_of(object mask) except? NULL:
@@ -492,11 +512,23 @@ cpdef Py_ssize_t write_message(stream, message, mask=None) except -1:
     cdef bytes frame
     if type(message) is str:
         if PyUnicode_IS_READY(message) and PyUnicode_IS_ASCII(message):
-            frame = _frame(FIN | TEXT, <const unsigned char *>PyUnicode_DATA(message), PyUnicode_GET_LENGTH(message), key)
+            frame = _write(
+                <PyObject *>stream,
+                FIN | TEXT,
+                <const unsigned char *>PyUnicode_DATA(message),
+                PyUnicode_GET_LENGTH(message),
+                key,
+            )
         else:
             frame = _frame_of(FIN | TEXT, (<str>message).encode(), key)
     elif type(message) is bytes:
-        frame = _frame(FIN | BINARY, <const unsigned char *>PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message), key)
+        frame = _write(
+            <PyObject *>stream,
+            FIN | BINARY,
+            <const unsigned char *>PyBytes_AS_STRING(message),
+            PyBytes_GET_SIZE(message),
+            key,
+        )
     elif isinstance(message, str):
         frame = _frame_of(FIN | TEXT, message.encode(), key)
     elif isinstance(message, (bytes, bytearray)):
@@ -506,7 +538,8 @@ cpdef Py_ssize_t write_message(stream, message, mask=None) except -1:
     else:
         raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
     if _streams is not NULL and Py_TYPE(<PyObject *>stream) is _streams.stream_type:
-        _streams.write(<PyObject *>stream, <PyObject *>frame)
+        if frame is not None:
+            _streams.write(<PyObject *>stream, <PyObject *>frame)
         return _streams.buffered_bytes(<PyObject *>stream)
     stream.write(frame)
     return stream.buffered_bytes
@@ -574,6 +607,38 @@ def write_to_all(list streams not None, bytes frame not None, Py_ssize_t high_ma
             if found.buffered_bytes > high_mark:
                 lagging.append(i)
     return refused, lagging
+
+
+def send_to_all(senders, bytes frame not None):
+    """Send one encoded frame to all that are plain; see `frames.send_to_all`."""
+    cdef list others = [], refused = [], lagging = []
+    cdef Sender sender
+    cdef PyObject *stream
+    cdef Py_ssize_t buffered
+    cdef PyTypeObject *kind = NULL if _streams is NULL else _streams.stream_type
+    for found in senders:
+        sender = <Sender?>found
+        plain = sender.plain
+        if plain is None:
+            others.append(found)
+            continue
+        stream = <PyObject *>plain
+        if Py_TYPE(stream) is kind:
+            if _streams.buffered_bytes(stream) > sender.high_mark:
+                refused.append(found)
+                continue
+            _streams.write(stream, <PyObject *>frame)
+            buffered = _streams.buffered_bytes(stream)
+        elif plain.buffered_bytes > sender.high_mark:
+            refused.append(found)
+            continue
+        else:
+            plain.write(frame)
+            buffered = plain.buffered_bytes
+        sender.n_sent += 1
+        if buffered > sender.high_mark:
+            lagging.append(found)
+    return others, refused, lagging
 
 
 def apply_mask(payload, bytes key not None, Py_ssize_t offset=0):

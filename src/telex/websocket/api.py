@@ -108,7 +108,6 @@ class Connection(Sender):
         "_is_processing",
         "_listener",
         "_loop",
-        "_n_received",
         "_owner",
         "_rare",
         "_request",
@@ -144,7 +143,6 @@ class Connection(Sender):
         self.plain = stream if deflate is None and role is Role.SERVER else None
         self._listener = listener
         self._inbox = Inbox(self, limits) if listener is None else None
-        self._n_received = 0  # by a listener, but for those that went straight to it
         self._is_processing = False
         self._is_continuing = False  # in the next turn
         self._is_holding_answers = False  # the listener's answers fill the buffer, so no more is read
@@ -198,7 +196,7 @@ class Connection(Sender):
     @property
     def n_received(self) -> int:
         """Messages received."""
-        return self._n_received + self.core.n_delivered if self._inbox is None else self._inbox.n_received
+        return self.core.n_delivered if self._inbox is None else self._inbox.n_received
 
     @property
     def state(self) -> State:
@@ -263,7 +261,8 @@ class Connection(Sender):
 
     def __anext__(self) -> Awaitable[Data]:
         """Return the next message; end quietly where the peer is done (1000, 1001 or no code)."""
-        return self._queue.take(True)
+        inbox = self._inbox
+        return (self._queue if inbox is None else inbox).take(True)
 
     def _send(self, message: Data | bytearray | memoryview, compress: bool | None) -> Acted:
         """Send what is compressed or masked, or cannot be sent any more."""
@@ -391,7 +390,7 @@ class Connection(Sender):
 
     def message_received(self, message: Data) -> None:
         """Hand a message on that did not come straight from the stream."""
-        self._n_received += 1
+        self.core.count_delivered()
         self._told.on_message(self, message)
 
     def ping_received(self, payload: bytes) -> None:

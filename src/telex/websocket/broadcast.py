@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from itertools import groupby
 
 from telex.errors import ConnectionClosed
 from telex.types import Data
 from telex.websocket.api import Connection
-from telex.websocket.codec import encode_frame, write_to_all
+from telex.websocket.codec import encode_frame, send_to_all
 from telex.websocket.connection import State
 from telex.websocket.frames import Opcode
 
@@ -28,19 +27,12 @@ def broadcast(connections: Iterable[Connection], message: Data) -> None:
     """
     opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
     payload = message.encode() if isinstance(message, str) else message
-    plain: list[Connection] = []
-    others: list[Connection] = []
-    for connection in connections:
-        (others if connection.plain is None else plain).append(connection)
     frame = encode_frame(opcode, payload)
-    # As a rule all are one server's, with one high mark.
-    for high_mark, group in groupby(plain, lambda connection: connection.high_mark):
-        members = list(group)
-        refused, lagging = write_to_all([member.plain for member in members], frame, high_mark)
-        for i in refused:
-            send_one(members[i], frame)
-        for i in lagging:
-            members[i].lag(len(frame))
+    others, refused, lagging = send_to_all(connections, frame)
+    for connection in refused:
+        send_one(connection, frame)
+    for connection in lagging:
+        connection.lag(len(frame))
     frames: dict[object, bytes] = {}  # compressed, by what it was compressed with
     for connection in others:
         if connection.core.state is not State.OPEN:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         apply_mask,
         decode_text,
         encode_frame,
+        send_to_all,
         write_message,
         write_to_all,
     )
@@ -29,6 +30,7 @@ else:
     apply_mask = twin.apply_mask
     decode_text = twin.decode_text
     encode_frame = twin.encode_frame
+    send_to_all = twin.send_to_all
     write_message = twin.write_message
     write_to_all = twin.write_to_all
 
@@ -39,6 +41,7 @@ __all__ = [
     "apply_mask",
     "decode_text",
     "encode_frame",
+    "send_to_all",
     "write_message",
     "write_to_all",
 ]

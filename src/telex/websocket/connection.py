@@ -210,7 +210,6 @@ class ConnectionCore:
         "_events",
         "_is_behind",
         "_is_server",
-        "_keepalive",
         "_message_due",
         "_n_delivered",
         "_paused_at",
@@ -247,7 +246,6 @@ class ConnectionCore:
         self.stream = stream
         self.limits = limits
         self._token = token
-        self._keepalive = keepalive
         self._codecs: tuple[Inflator, Deflator] | None = None  # where permessage-deflate was negotiated
         if deflate is not None:
             self._codecs = deflate.make_codecs(is_server=self._is_server, max_message_size=limits.max_message_size)
@@ -290,8 +288,12 @@ class ConnectionCore:
 
     @property
     def n_delivered(self) -> int:
-        """Messages that went straight to the listener given to `attach`."""
+        """Messages that went to the listener given to `attach`."""
         return self._n_delivered + (0 if self._reader is None else self._reader.n_delivered)
+
+    def count_delivered(self) -> None:
+        """Count a message that went to that listener in another way."""
+        self._n_delivered += 1
 
     @property
     def is_delivering(self) -> bool:
@@ -456,7 +458,7 @@ class ConnectionCore:
         self._write(Opcode.PING, payload)
         beats = self._beat
         beats.pings[payload] = now
-        if self._keepalive and beats.pong_due is None:
+        if self.ping_due is not None and beats.pong_due is None:
             beats.pong_due = now + self.limits.ping_timeout
             self._rearm()
         return payload
@@ -649,7 +651,7 @@ class ConnectionCore:
         payloads = list(beats.pings)
         for answered in payloads[: payloads.index(payload) + 1]:
             del beats.pings[answered]
-        beats.pong_due = now + self.limits.ping_timeout if self._keepalive and beats.pings else None
+        beats.pong_due = now + self.limits.ping_timeout if self.ping_due is not None and beats.pings else None
         if not beats.pings and beats.quota is None:
             self._beats = None  # an idle connection whose keepalive was answered knows nothing more of it
         self._rearm()

@@ -16,9 +16,10 @@ and the fast one.
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable
 from enum import IntEnum
 from struct import Struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from telex.errors import FrameError
 from telex.types import Data
@@ -41,6 +42,7 @@ __all__ = [
     "decode_text",
     "encode_close",
     "encode_frame",
+    "send_to_all",
     "write_message",
     "write_to_all",
 ]
@@ -445,7 +447,7 @@ class Sender:
 
     __slots__ = ("high_mark", "n_sent", "plain")
 
-    done: Acted
+    done: Acted = cast("Acted", None)
     plain: Stream | None
     high_mark: int
     n_sent: int
@@ -478,6 +480,28 @@ class Sender:
     def _over(self, buffered: int, message: Data | bytearray | memoryview) -> Acted:
         """See to a peer that lags, which a message has just been sent to: the subclass's, where it minds."""
         return self.done
+
+
+def send_to_all(senders: Iterable[Sender], frame: bytes) -> tuple[list[Any], list[Any], list[Any]]:
+    """Send one encoded frame to all that are plain and keep up.
+
+    Returns those that are not plain, those that hold more than their high mark already, and those that do so now.
+    """
+    others: list[Any] = []
+    refused: list[Any] = []
+    lagging: list[Any] = []
+    for sender in senders:
+        stream = sender.plain
+        if stream is None:
+            others.append(sender)
+        elif stream.buffered_bytes > sender.high_mark:
+            refused.append(sender)
+        else:
+            stream.write(frame)
+            sender.n_sent += 1
+            if stream.buffered_bytes > sender.high_mark:
+                lagging.append(sender)
+    return others, refused, lagging
 
 
 def apply_mask(payload: bytes | bytearray | memoryview, key: bytes, offset: int = 0) -> bytes:

@@ -69,6 +69,7 @@ class Inbox:
     __slots__ = (
         "_asyncio_future_blocking",
         "_connection",
+        "_handed",
         "_is_cancelled",
         "_is_full",
         "_left_by",
@@ -93,6 +94,7 @@ class Inbox:
         self._is_full = False  # and the peer is not read
         self._wakeup: tuple[Callable[[Any], object], Context | None] | None = None  # of the task that waits
         self._is_cancelled = False  # that task
+        self._handed: Data | None = None  # the message for which it is being stepped
         self._asyncio_future_blocking = False
         self._reader: asyncio.Task[Any] | None = None  # who took a message last
         self._left_by: asyncio.Task[Any] | None = None  # where it waits for the end instead
@@ -106,6 +108,12 @@ class Inbox:
     def message_received(self, message: Data) -> None:
         if self._is_full:
             return  # it was left: else nothing is read meanwhile
+        wakeup = self._wakeup
+        if wakeup is not None and wakeup[1] is not None and current_task(self._loop) is None:
+            self.n_received += 1
+            self._handed, self._wakeup = message, None
+            wakeup[1].run(wakeup[0], self)
+            return
         self.messages.append(message)
         self._n_bytes += len(message) if type(message) is bytes else size_of(message)
         self.n_received += 1
@@ -113,12 +121,7 @@ class Inbox:
             self._is_full = True
             if not self._is_left():
                 self._connection.core.pause_reading(self._connection.now())
-        wakeup = self._wakeup
-        if wakeup is not None and wakeup[1] is not None and current_task(self._loop) is None:
-            self._wakeup = None
-            wakeup[1].run(wakeup[0], self)
-        else:
-            self.wake()
+        self.wake()
 
     def ping_received(self, payload: bytes) -> None:
         pass
@@ -200,8 +203,16 @@ class Inbox:
             self._asyncio_future_blocking = True
             try:
                 yield self
+            except BaseException:
+                if self._handed is not None:  # it was for nothing
+                    self.messages.appendleft(self._handed)
+                    self._n_bytes += size_of(self._handed)
+                raise
             finally:
-                self._wakeup = None
+                handed, self._handed, self._wakeup = self._handed, None, None
+            if handed is not None:
+                self.is_busy = True
+                return handed
         message = self.messages.popleft()
         self._n_bytes -= len(message) if type(message) is bytes else size_of(message)
         self.is_busy = True
