@@ -201,8 +201,8 @@ def test_two_workers_serve_one_port(folder: Path, loop: str, name: str) -> None:
 
         run(main)
         server.wait()
-        n_gone = sum(line.startswith("gone: ") for line in server.output)
-        assert n_gone == server.output.count("met") > 1
+        said = "\n".join(server.output)  # two processes write to one pipe, and a line of one may stand in the other's
+        assert said.count("gone:") == said.count("met") > 1
         check_quiet(server)
 
 
@@ -212,8 +212,12 @@ def test_reload_starts_anew_when_the_program_changes(folder: Path) -> None:
     ) as server:
         first = next(answers(server.port))
         assert first[1] == 1
-        (folder / "chat.py").write_text(PROGRAM.replace("VERSION = 1", "VERSION = 22"))
-        second = next(found for found in answers(server.port) if found[1] != 1)
+        second = first
+        for second in answers(server.port):
+            if second[1] != 1:
+                break
+            # Again and again: a change before the first look at the files is none.
+            (folder / "chat.py").write_text(PROGRAM.replace("VERSION = 1", "VERSION = 22"))
         assert second[1] == 22
         assert second[0] != first[0]
         server.signal(signal.SIGINT)
