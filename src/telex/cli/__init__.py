@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from telex.serving.run import SERVICE_RESTART, MissingServer, NoApplication, run
+from telex.serving.run import MissingServer, NoApplication, run
+from telex.serving.uvicorn import SERVICE_RESTART
 
 __all__ = ["main"]
 

@@ -12,14 +12,12 @@ from typing import Any, cast
 
 from telex.serving.asgi import App, Server
 from telex.serving.banner import banner
+from telex.serving.uvicorn import SERVICE_RESTART
 from telex.websocket.frames import CLOSE_CODES
 
 __all__ = ["MissingServer", "NoApplication", "load_app", "run"]
 
 PROTOCOL = "telex.serving.uvicorn:Protocol"
-
-SERVICE_RESTART = 1012
-"""The close code when the server stops, unless told otherwise: the client may come back."""
 
 
 class MissingServer(RuntimeError):

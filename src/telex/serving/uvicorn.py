@@ -21,10 +21,10 @@ from telex.limits import Limits
 from telex.serving.conversation import NEVER, Conversation
 from telex.streams import AsyncioStream, StreamSink
 
-__all__ = ["Protocol", "limits_of"]
+__all__ = ["SERVICE_RESTART", "Protocol", "limits_of"]
 
 SERVICE_RESTART = 1012
-"""The close code when the server stops: the client may come back."""
+"""The close code when the server stops, unless told otherwise: the client may come back."""
 
 
 class _Nobody:

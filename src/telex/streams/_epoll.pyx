@@ -213,7 +213,7 @@ cdef class Poll:
         It is made non-blocking. **Ownership**: the stream closes it; where this raises, the caller still has it.
         Raises `OSError` where it cannot be watched.
         """
-        return _adopt(self, fd, sink, high_mark, NULL)
+        return _adopt(self, fd, sink, high_mark)
 
     def listen(self, int fd, accepted):
         """Call `accepted` with the descriptor of each connection that comes to a listening socket, which is the
@@ -870,7 +870,7 @@ cdef object _address(const uint8_t *address):
     return None
 
 
-cdef EpollStream _adopt(Poll poll, int fd, sink, Py_ssize_t high_mark, sockaddr *peer):
+cdef EpollStream _adopt(Poll poll, int fd, sink, Py_ssize_t high_mark):
     cdef EpollStream stream = EpollStream.__new__(EpollStream)
     cdef int one = 1, milliseconds = USER_TIMEOUT_SECONDS * 1000
     cdef int flags = fcntl(fd, F_GETFL)
