@@ -17,7 +17,7 @@ SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "
 is_sanitized = os.environ.get("TELEX_SANITIZE") == "1"
 flags = ([*SANITIZE, "-O1"] if is_sanitized else ["-O3"]) if sys.platform != "win32" else []
 
-modules = ["websocket/_frames"]
+modules = ["websocket/_frames", "engineio/_messages", "socketio/_events", "socketio/_pools"]
 if sys.platform == "linux":
     modules.append("streams/_epoll")
 
@@ -27,13 +27,14 @@ extensions = cythonize(
             f"telex.{module.replace('/', '.')}",
             [f"src/telex/{module}.pyx"],
             include_dirs=["src/telex/streams"],
-            depends=["src/telex/streams/native.h"],
+            depends=["src/telex/streams/native.h", "src/telex/websocket/_frames.pxd"],
             extra_compile_args=flags,
             extra_link_args=SANITIZE[:1] if is_sanitized else [],
         )
         for module in modules
     ],
     build_dir="build",
+    include_path=["src"],
 )
 for extension in extensions:
     extension.optional = not is_sanitized  # said here, for `cythonize` makes new extensions and forgets it

@@ -14,7 +14,13 @@ from typing import Any
 
 __all__ = ["active", "describe", "load"]
 
-COMPILED = {"frames": "telex.websocket._frames", "epoll": "telex.streams._epoll"}
+COMPILED = {
+    "frames": "telex.websocket._frames",
+    "epoll": "telex.streams._epoll",
+    "messages": "telex.engineio._messages",
+    "events": "telex.socketio._events",
+    "pools": "telex.socketio._pools",
+}
 """The compiled modules, by the names under which `active` tells of them."""
 
 _is_pure = os.environ.get("TELEX_PURE", "") not in ("", "0")
@@ -33,7 +39,11 @@ def load(name: str) -> Any:
 
 
 def active() -> tuple[str, ...]:
-    """Return the compiled modules in use: "frames" (WebSocket's codec) and "epoll" (the stream loop)."""
+    """Return the compiled modules in use.
+
+    "frames" is WebSocket's codec, "epoll" the stream loop, "messages" and "events" are what every message runs through
+    in Engine.IO and in Socket.IO, "pools" begins coroutine handlers.
+    """
     return tuple(name for name in COMPILED if load(name) is not None)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from telex.socketio.runners import MAX_PARKED, Suspended, pool_of, start
+from telex.socketio.runners import MAX_PARKED, Suspended
+from telex.socketio.starting import pool_of, start
 from tests.serving.live import LOOPS
 
 ON_EACH_LOOP = pytest.mark.parametrize("loop", LOOPS)

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, Protocol
 
+from telex.engineio.fastpath import MessageSender
 from telex.engineio.packets import PING, PROBE_ANSWER, Packet, PacketType
 from telex.errors import EnginePacketError
 from telex.limits import Limits, Quota
 from telex.streams.deadlines import Deadline, Deadlines, Slot
 from telex.types import Data
-from telex.websocket.codec import write_message, write_to_all
+from telex.websocket.codec import write_to_all
 
 if TYPE_CHECKING:
     from telex.streams.base import Stream
@@ -231,7 +232,7 @@ def send_to_all(sessions: Sequence[Session], packets: Sequence[Packet], high_mar
         clear[i].lag()
 
 
-class Session:
+class Session(MessageSender):
     """Drive one session.
 
     `is_clear` tells that it is open, that nothing waits and that the peer keeps up.
@@ -254,10 +255,8 @@ class Session:
         "_probe",
         "_sink",
         "_slot",
-        "is_clear",
         "sid",
         "state",
-        "transport",
     )
 
     def __init__(
@@ -278,7 +277,8 @@ class Session:
         self._finished = finished
         self._buffer: list[Packet] | None = None  # what waits
         self._buffer_bytes = 0
-        self.is_clear = True  # so a packet goes straight to the transport
+        self.is_clear = True
+        self.high_mark = limits.send_buffer_high
         self._probe: Probe | None = None
         self._close_alarm: Deadline | None = None
         self._is_paused = False
@@ -320,7 +320,7 @@ class Session:
     @property
     def has_room(self) -> bool:
         """Whether the peer keeps up: a polite sender waits until it does."""
-        return self.buffered_bytes <= self._limits.send_buffer_high
+        return self.buffered_bytes <= self.high_mark
 
     def send(self, packets: Sequence[Packet]) -> None:
         """Send packets that belong together, in order and with nothing between them.
@@ -549,25 +549,12 @@ class Session:
 
     # Small parts.
 
-    def send_text(self, wire: str) -> None:
-        """Send one packet that is text, given as it goes over a WebSocket: what `send` does, for the usual case.
-
-        **Limits**: as `send`.
-        """
-        stream = self.transport.plain if self.is_clear else None
-        if stream is None:
-            self.send((Packet(wire),))
-            return
-        buffered = write_message(stream, wire)
-        if buffered > self._limits.send_buffer_high:
-            self._begin_lag(buffered)
-
     def _offer(self, packets: Sequence[Packet]) -> bool:
         """Send packets straight through the transport, if it takes them; while the session is clear."""
         buffered = self.transport.offer(packets)
         if buffered is None:
             return False
-        if buffered > self._limits.send_buffer_high:
+        if buffered > self.high_mark:
             self._begin_lag(buffered)
         return True
 

@@ -31,7 +31,7 @@ from telex.errors import ConnectionClosed, HandshakeError
 from telex.limits import Limits
 from telex.serving.adopted import adopted_by
 from telex.serving.asgi import TAKEOVER, make_request
-from telex.socketio.runners import start
+from telex.socketio.starting import start
 from telex.streams import AsyncioStream, Deadline, Stream, deadlines_of, poll_of
 from telex.tokens import token_bytes
 from telex.types import Headers

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 from telex.engineio import CloseReason, Opening, Session, is_cross_origin, message
 from telex.errors import ConnectRefused, SocketPacketError
 from telex.limits import Limits, Quota
+from telex.socketio.fastpath import EventReceiver
 from telex.socketio.handlers import is_being_cancelled
 from telex.socketio.packets import Packet, PacketType, event_name
-from telex.socketio.parsers import SMALL_JSON, Decoder, encode, parse_event
+from telex.socketio.parsers import Decoder, encode
 from telex.socketio.reasons import DisconnectReason
-from telex.socketio.runners import start
-from telex.socketio.socket import CONNECTED, Handshake, Socket
+from telex.socketio.socket import Handshake, Socket
+from telex.socketio.starting import start
 from telex.streams.deadlines import Deadline, deadlines_of
 from telex.tokens import token_text
 from telex.types import Data, size_of
@@ -39,8 +40,6 @@ logger = logging.getLogger("telex.socketio")
 
 SID_BYTES = 15
 
-EVENT = str(int(PacketType.EVENT))
-
 NO_AUTH: Mapping[str, Any] = MappingProxyType({})
 """What most clients send as auth."""
 
@@ -53,26 +52,20 @@ INTERNAL_ERROR = "Internal server error"
 """What a client hears of a middleware that failed: nothing of why."""
 
 
-class Connection:
+class Connection(EventReceiver):
     """Hold one client's sockets; it is what hears of the client's Engine.IO session."""
 
     __slots__ = (
         "_alarm",
         "_connects",
-        "_decoder",
         "_dismissed",
         "_events",
         "_full",
-        "_is_direct",
         "_limits",
         "_message_bytes",
         "_opening",
-        "_others",
         "_room",
-        "_root",
         "_server",
-        "loop",
-        "session",
     )
 
     # An idle client is to be small: what only some need comes into being with its first use.
@@ -82,12 +75,11 @@ class Connection:
         self._server = server
         self._opening = opening
         self._limits = limits
-        self._decoder: Decoder | None = None  # while attachments are awaited
+        self._decoder = None
         self._message_bytes = 0
         # Sockets, those still in the hands of middlewares too: most clients have the one of the namespace "/".
-        self._root: Socket | None = None
-        self._others: dict[str, Socket] | None = None
-        self._is_direct = limits.max_events_per_second is None and limits.max_json_nodes >= SMALL_JSON
+        self._root = self._others = None
+        self._parser = None if limits.max_events_per_second is not None else server.parser
         self._dismissed: frozenset[str] = NOBODY  # namespaces that the server made the client leave
         self._connects: Quota | None = None  # from the second CONNECT packet on
         rate = limits.max_events_per_second
@@ -99,16 +91,7 @@ class Connection:
 
     # What the session tells.
 
-    def message_received(self, data: Data) -> None:
-        """Take one message of the client."""
-        if self._is_direct and type(data) is str and data[:1] == EVENT and self._decoder is None:
-            plain = parse_event(data, self._limits)  # the usual case
-            if plain is not None:
-                namespace, event, args, ack_id = plain
-                socket = self._root if namespace == "/" else self._socket(namespace)
-                if socket is not None and socket.state is CONNECTED:
-                    socket.receive_event(event, args, ack_id, len(data) if data.isascii() else size_of(data))
-                    return
+    def _receive_message(self, data: Data) -> None:
         self._message_bytes += size_of(data)
         decoder = self._decoder or Decoder(self._limits)
         try:

@@ -23,7 +23,8 @@ from typing import Any, Protocol
 import msgspec
 
 from telex.limits import Limits
-from telex.socketio.runners import Suspended, pool_of, start
+from telex.socketio.runners import Suspended
+from telex.socketio.starting import pool_of, start
 
 __all__ = ["Customer", "Handler", "Inbox", "Job", "call", "fail", "is_being_cancelled", "make_handler"]
 

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from telex.engineio import MESSAGE_TEXT, Packet, message
 from telex.limits import Limits
-from telex.socketio.acks import as_values
 from telex.socketio.broadcast import Broadcaster, BroadcastOperator
+from telex.socketio.events import CONNECTED
+from telex.socketio.fastpath import Registry, encode_event
 from telex.socketio.handlers import Handler, make_handler
 from telex.socketio.packets import RESERVED_EVENTS, PacketType, format_head
-from telex.socketio.parsers import SCALAR_TYPES, encode, encode_json
+from telex.socketio.parsers import encode
 from telex.socketio.rooms import Rooms
-from telex.socketio.socket import CONNECTED, Socket
+from telex.socketio.socket import Socket
 
 if TYPE_CHECKING:
     from telex.socketio.server import Server
@@ -41,7 +42,7 @@ ALIASES = {"connection": "connect"}
 METHOD_PREFIX = "on_"
 
 
-class Namespace(Broadcaster):
+class Namespace(Registry, Broadcaster):
     """Hold one namespace; `io.of("/name")` makes one, or finds it.
 
     A subclass may bring handlers as methods: `on_connect`, `on_disconnect` and `on_<event>` become the handlers of
@@ -55,13 +56,13 @@ class Namespace(Broadcaster):
         if "," in name:
             raise ValueError(f"a namespace's name cannot hold a comma: {name!r}")
         self.name = name
-        self._event_head = MESSAGE_TEXT + format_head(PacketType.EVENT, name, None, 0)
-        self._ack_head = MESSAGE_TEXT + format_head(PacketType.ACK, name, None, 0)
+        self.event_head = f"{MESSAGE_TEXT}{format_head(PacketType.EVENT, name, None, 0)}".encode()
+        self.ack_head = f"{MESSAGE_TEXT}{format_head(PacketType.ACK, name, None, 0)}".encode()
         self.limits = Limits()
         self.sockets: dict[str, Socket] = {}
         self.rooms: Rooms[Socket] = Rooms()
-        self.handlers: dict[str, Handler] = {}
-        self.catch_alls: list[Handler] = []
+        self.handlers = {}
+        self.catch_alls = []
         self.middlewares: list[Middleware] = []
         self._server: Server | None = None
         self._ack_ids = count()
@@ -181,9 +182,9 @@ class Namespace(Broadcaster):
     ) -> Sequence[Packet]:
         """Encode one event, once for all who get it. Raises as `Socket.emit` says."""
         if ack_id is None:
-            wire = self.encode_text(event, args)
-            if wire is not None:
-                return (Packet(wire, compress),)
+            body = encode_event(event, args)
+            if body is not None:
+                return (Packet((self.event_head + body).decode(), compress),)
         if not isinstance(event, str):
             raise TypeError(f"an event is named by a str, not {type(event).__name__}")
         if event in RESERVED_EVENTS:
@@ -199,27 +200,9 @@ class Namespace(Broadcaster):
             )
         return [message(data, compress) for data in messages]
 
-    def encode_text(self, event: str, args: Sequence[Any]) -> str | None:
-        """Encode an event that holds nothing but scalars, as one Engine.IO packet; None for every other.
-
-        Raises `ValueError` for text with a lone surrogate.
-        """
-        if type(event) is not str or event in RESERVED_EVENTS:
-            return None
-        for arg in args:
-            if type(arg) not in SCALAR_TYPES:
-                return None
-        return self._event_head + encode_json([event, *args])
-
-    def encode_ack_text(self, ack_id: int, result: Any) -> str | None:
-        """Encode an acknowledgement that holds a scalar or nothing, as one Engine.IO packet; None for every other."""
-        if type(result) not in SCALAR_TYPES:
-            return None
-        return f"{self._ack_head}{ack_id}{encode_json([] if result is None else [result])}"
-
-    def encode_ack(self, ack_id: int, result: Any) -> Sequence[Packet]:
-        """Encode an acknowledgement: a tuple is several values, `None` none. Raises as `encode`."""
-        return [message(data) for data in encode(PacketType.ACK, self.name, as_values(result), ack_id)]
+    def encode_ack(self, ack_id: int, values: list[Any]) -> Sequence[Packet]:
+        """Encode an acknowledgement. Raises as `encode`."""
+        return [message(data) for data in encode(PacketType.ACK, self.name, values, ack_id)]
 
     def select(self, rooms: frozenset[str] | None, excluded: frozenset[str]) -> list[Socket]:
         """Return the sockets of a broadcast: the union of `rooms`, or all if that is `None`, without `excluded`.

@@ -17,14 +17,14 @@ import msgspec
 
 from telex.errors import SocketPacketError
 from telex.limits import Limits
-from telex.socketio.packets import RESERVED_EVENTS, Head, Packet, PacketType, check_payload, format_head, parse_head
+from telex.socketio.events import SCALAR_TYPES
+from telex.socketio.fastpath import has_digits, is_plain
+from telex.socketio.packets import Head, Packet, PacketType, check_payload, format_head, parse_head
 from telex.types import Data
 
-__all__ = ["SCALAR_TYPES", "SMALL_JSON", "Decoder", "encode", "encode_json", "parse_event"]
+__all__ = ["Decoder", "encode"]
 
 BYTES_TYPES = (bytes, bytearray, memoryview)
-SCALAR_TYPES = frozenset({str, int, float, bool, type(None)})
-
 WITH_ATTACHMENTS = {PacketType.EVENT: PacketType.BINARY_EVENT, PacketType.ACK: PacketType.BINARY_ACK}
 WITHOUT_ATTACHMENTS = {binary: plain for plain, binary in WITH_ATTACHMENTS.items()}
 
@@ -38,8 +38,6 @@ def as_builtin(data: Any) -> str:
 
 _encoder = msgspec.json.Encoder(enc_hook=as_builtin)
 _decoder = msgspec.json.Decoder()
-_decode = _decoder.decode
-_encode = _encoder.encode
 
 # Where escapes are out of the way. Content with a string that never ends, it never fails and looks at nothing twice.
 STRINGS = re.compile(r'"[^"]*"?')
@@ -49,9 +47,6 @@ LONE_SURROGATES = re.compile(
     r"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     r"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
 )
-
-# Every digit as "0" and every other byte as a space, so that a long number is a run of one byte.
-DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 
 
 def encode(type_: PacketType, namespace: str, data: Any = None, ack_id: int | None = None) -> list[Data]:
@@ -77,17 +72,9 @@ def encode(type_: PacketType, namespace: str, data: Any = None, ack_id: int | No
     return [format_head(type_, namespace, ack_id, len(attachments)) + text, *attachments]
 
 
-def encode_json(data: list[Any]) -> str:
-    """Write scalars. Raises `ValueError` for text with a lone surrogate."""
-    return _encode(data).decode()
-
-
 def take_attachments(data: Any, attachments: list[Data]) -> Any:
     """Return `data` with each bytes object moved into `attachments`; the same object where there are none."""
-    for item in data:
-        if type(item) not in SCALAR_TYPES:
-            break
-    else:
+    if is_plain(data):
         return data
     # Structs, dataclasses and other objects become plain containers, whose bytes can then be found.
     plain = msgspec.to_builtins(data, builtin_types=BYTES_TYPES, str_keys=True, enc_hook=as_builtin)
@@ -121,55 +108,6 @@ def replace_bytes(data: Any, attachments: list[Data]) -> Any:
     if isinstance(data, list | tuple):
         return [replace_bytes(item, attachments) for item in data]
     return data
-
-
-def parse_event(text: str, limits: Limits) -> PlainEvent | None:  # noqa: PLR0911  # each says what is not plainly right
-    """Read a small event without attachments.
-
-    For what is not plainly right, or crosses a bound, None: `Decoder` then looks at it closely.
-    Such a text costs nothing worth mentioning to decode, so here the bounds come last, and only where there is
-    something to count: text in text has neither depth nor digits.
-    **Shape**: namespace, name, arguments, acknowledgement id.
-    **Limits**: `max_json_nodes` must be at least `SMALL_JSON`.
-    """
-    start = text.find("[")
-    if start < 0 or len(text) > SMALL_JSON:
-        return None
-    namespace, ack_id = "/", None
-    if start > 1:
-        head = text[1:start]
-        if head[0] == "/":
-            namespace, comma, head = head.partition(",")
-            if not comma or len(namespace) > limits.max_namespace_length:
-                return None
-        if head:
-            if len(head) > MAX_PLAIN_DIGITS or not (head.isascii() and head.isdecimal()) or head[0] == "0" != head:
-                return None
-            ack_id = int(head)
-    json = text[start:]
-    try:
-        args: list[Any] = _decode(json)
-        event = args.pop(0)
-    except (msgspec.MsgspecError, RecursionError, UnicodeError, IndexError):
-        return None
-    if type(event) is not str or event in RESERVED_EVENTS or len(event) > limits.max_event_name:
-        return None
-    for arg in args:
-        if type(arg) is not str:
-            n_openings = json.count("[") + json.count("{")
-            if n_openings > limits.max_json_depth or has_digits(json, limits.max_number_digits):
-                return None
-            break
-    return namespace, event, args, ack_id
-
-
-PlainEvent = tuple[str, str, list[Any], int | None]
-
-MAX_PLAIN_DIGITS = 15
-"""Digits that are surely no more than `MAX_ACK_ID`."""
-
-SMALL_JSON = 1024
-"""Characters of an event that may be decoded before it is measured."""
 
 
 class Decoder:
@@ -330,8 +268,3 @@ def check_digits(text: str, maximum: int) -> None:
     """Find a number of too many digits, strings left aside."""
     if has_digits(text, maximum) and has_digits(strip_strings(text), maximum):
         raise SocketPacketError("the payload has a number of too many digits")
-
-
-def has_digits(text: str, maximum: int) -> bool:
-    """Whether there are more than `maximum` digits in a row."""
-    return len(text) > maximum and b"0" * (maximum + 1) in text.encode(errors="replace").translate(DIGITS)

@@ -7,7 +7,7 @@ handler. So a coroutine is stepped on the spot, as the current step of a *runner
 for this. `asyncio.current_task` is the runner, so `asyncio.timeout`, task groups and cancellation see a task as they
 must. A coroutine that ends in that step gives the runner back untouched. One that suspends keeps it: the runner wakes,
 takes over what the coroutine has yielded, and drives it from there like any task. Each coroutine has a context of its
-own (`contextvars`), as in a task of its own.
+own (`contextvars`), as in a task of its own. The first step itself is `pools.py`'s.
 
 A runner that is parked is in nobody's way: `asyncio.all_tasks` does not know it, and it may go with its loop.
 
@@ -18,14 +18,13 @@ tasks of their own ("Extending").
 from __future__ import annotations
 
 import asyncio
-import weakref
-from asyncio import CancelledError, current_task
-from asyncio.tasks import _enter_task, _leave_task, _register_task, _unregister_task
+from asyncio import CancelledError
+from asyncio.tasks import _register_task, _unregister_task
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context, copy_context
+from contextvars import Context
 from typing import Any, cast
 
-__all__ = ["Pool", "Suspended", "go_on", "pool_of", "start"]
+__all__ = ["Runner", "Suspended", "go_on"]
 
 MAX_PARKED = 64
 """Runners kept for the next coroutine; more only where so many suspend at once."""
@@ -137,70 +136,4 @@ def go_on(yielded: Any, send: Callable[[Any], Any], throw: Callable[[BaseExcepti
             return stop.value
 
 
-class Pool:
-    """Lend the runners of one event loop. Made by `pool_of`."""
-
-    __slots__ = ("parked",)
-
-    def __init__(self) -> None:
-        self.parked: list[Runner] = []
-
-    def step(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine to its end or to its first suspension: return its result, or what is `Suspended`.
-
-        Raises what the coroutine raises. **Next**: whoever gets a `Suspended` has its runner `resume` a coroutine that
-        awaits it.
-        """
-        loop = asyncio.get_running_loop()
-        runner = self.parked.pop() if self.parked else Runner(loop, self.parked)
-        task, context = runner.task, copy_context()
-        interrupted = current_task(loop)
-        if interrupted is not None:  # whose turn it is again afterwards
-            _leave_task(loop, interrupted)
-        _enter_task(loop, task)
-        try:
-            yielded = context.run(coroutine.send, None)
-        except StopIteration as stop:
-            result = stop.value
-        except BaseException:
-            if not task.cancelling():
-                self.parked.append(runner)
-            raise
-        else:
-            return Suspended(runner, coroutine, yielded, context)
-        finally:
-            _leave_task(loop, task)
-            if interrupted is not None:
-                _enter_task(loop, interrupted)
-        if not task.cancelling():  # else it ends when it wakes
-            self.parked.append(runner)
-        return result
-
-
 _active: set[Runner] = set()  # those at work: a task that only the loop knows may be collected while it runs
-_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = weakref.WeakKeyDictionary()
-
-
-def pool_of(loop: asyncio.AbstractEventLoop) -> Pool:
-    """Return the one pool of an event loop."""
-    pool = _pools.get(loop)
-    if pool is None:
-        pool = _pools[loop] = Pool()
-    return pool
-
-
-def start(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-    """Run a coroutine that returns nothing; return the task that goes on with it, None if it has ended.
-
-    Raises what the coroutine raises before it suspends; what it raises afterwards is its task's.
-    """
-    suspended = pool_of(asyncio.get_running_loop()).step(coroutine)
-    if not isinstance(suspended, Suspended):
-        return None
-    suspended.runner.resume(_finish(suspended))
-    task: asyncio.Task[None] = suspended.runner.task
-    return task
-
-
-async def _finish(suspended: Suspended) -> None:
-    await suspended

@@ -16,6 +16,7 @@ from telex.engineio import AllowRequest, Cookie, Cors, Engine, Opening, Session
 from telex.limits import Limits, default_max_connections
 from telex.socketio.broadcast import Broadcaster, BroadcastOperator
 from telex.socketio.connection import Connection
+from telex.socketio.fastpath import EventParser
 from telex.socketio.namespace import AnyMiddleware, Function, Namespace
 from telex.socketio.reasons import DisconnectReason
 
@@ -86,6 +87,7 @@ class Server(Broadcaster):
         self.transports = tuple(transports)
         self.per_message_deflate = per_message_deflate
         self.namespaces: dict[str, Namespace] = {}
+        self.parser = EventParser(self.limits)
         self.engine = Engine(
             self._open_session,
             limits=self.limits,

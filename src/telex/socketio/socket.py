@@ -9,14 +9,12 @@ Source: Socket.IO protocol v5; the original's `Socket`.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from asyncio import _get_running_loop  # None in a thread without one, and many times cheaper than an exception
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import Enum, auto
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -24,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 from telex.engineio import Packet
 from telex.errors import AckTimeout, Disconnected
 from telex.socketio.acks import Acks, Answer, from_values
-from telex.socketio.broadcast import SENT, BroadcastOperator, Flags, Sent, names
-from telex.socketio.handlers import Handler, Inbox, Job, call, fail
-from telex.socketio.parsers import SCALAR_TYPES
+from telex.socketio.broadcast import BroadcastOperator, Flags, Sent, names
+from telex.socketio.events import CONNECTED, SENDING, State
+from telex.socketio.fastpath import Emitter
+from telex.socketio.handlers import Handler, Inbox, Job, call
 from telex.socketio.reasons import DisconnectReason
 from telex.streams.deadlines import Deadline, deadlines_of
 from telex.types import Headers
@@ -59,22 +58,7 @@ class Handshake:
     scope: Mapping[str, Any]
 
 
-class State(Enum):
-    """Name what a socket is doing; it goes down this list, and from `CONNECTING` to the end if it is refused."""
-
-    CONNECTING = auto()  # in the hands of the middlewares: it may join rooms and be sent to, broadcasts pass it by
-    CONNECTED = auto()
-    LEAVING = auto()  # its "disconnecting" handler runs: it is still in its rooms, and no longer sent to
-    DISCONNECTED = auto()
-
-
-CONNECTED = State.CONNECTED  # looked up for every event
-
-SENDING = (State.CONNECTED, State.CONNECTING)
-"""States in which a socket is sent to."""
-
-
-class Socket:
+class Socket(Emitter):
     """Talk with one client in one namespace.
 
     `id` is public and new for each connection to a namespace; `state` and `connection` are the library's own.
@@ -86,13 +70,9 @@ class Socket:
         "_auth",
         "_data",
         "_handshake",
-        "_inbox",
         "_reason",
         "_since",
-        "connection",
         "id",
-        "nsp",
-        "state",
     )
 
     # An idle socket is to be small: what not every socket needs comes into being when it is first asked for.
@@ -107,7 +87,8 @@ class Socket:
         self._handshake: Handshake | None = None
         self._data: dict[str, Any] | None = None
         self._acks: Acks | None = None
-        self._inbox: Inbox | None = None
+        self._inbox = None
+        self._direct()
 
     def __repr__(self) -> str:
         return f"<Socket {self.id} in {self.nsp.name} {self.state.name.lower()}>"
@@ -174,31 +155,6 @@ class Socket:
         self.nsp.rooms.leave(self, room)
 
     # To this client.
-
-    def emit(self, event: str, *args: Any, callback: Callable[..., Any] | None = None) -> Sent:
-        """Send an event to this client.
-
-        The event is sent when this is called; awaiting the result waits until the client has room for more.
-        After the disconnect nothing is sent.
-        Args: `callback` is called with the values of the client's acknowledgement, if one comes before the disconnect
-        (and within the time that `timeout` says).
-        Raises `ValueError` for a reserved name, `TypeError` for data that cannot be sent, `TooManyAcks`, and
-        `RuntimeError` in another thread than the event loop's: `loop.call_soon_threadsafe(socket.emit, ...)`.
-        """
-        if callback is not None:
-            return SocketOperator(self).emit(event, *args, callback=callback)
-        connection = self.connection
-        if _get_running_loop() is not connection.loop:
-            self.check_thread()
-        session = connection.session
-        wire = self.nsp.encode_text(event, args)
-        if wire is None:
-            packets = self.nsp.encode_event(event, args)
-            if self.state in SENDING:
-                session.send(packets)
-        elif self.state in SENDING:
-            session.send_text(wire)
-        return SENT if session.is_clear else Sent(self)
 
     async def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
         """Send an event to this client and return its acknowledgement.
@@ -347,43 +303,30 @@ class Socket:
             self._acks.resolve(ack_id, values)
             self._regulate()
 
-    def receive_event(self, event: str, args: list[Any], ack_id: int | None, n_bytes: int) -> None:
+    def _direct(self) -> None:
+        """Know whether events may take the short way."""
+        self.is_direct_in = self.is_direct_out = True
+
+    def _emit(self, event: str, args: Sequence[Any], callback: Callable[..., Any] | None) -> Sent:
+        return SocketOperator(self).emit(event, *args, callback=callback)
+
+    def _receive_event(self, event: str, args: list[Any], ack_id: int | None, n_bytes: int) -> None:
         """Take an event: hand it to the catch-all handlers, then to its own."""
-        nsp, inbox = self.nsp, self._inbox
-        if nsp.catch_alls:
-            for catch_all in nsp.catch_alls:
-                self._submit(Job(catch_all, (self, event, *args), None, n_bytes, is_event=True))
-            inbox = self._inbox
-        handler = nsp.handlers.get(event)
+        for catch_all in self.nsp.catch_alls:
+            self._submit(Job(catch_all, (self, event, *args), None, n_bytes, is_event=True))
+        handler = self.nsp.handlers.get(event)
         if handler is None:
             return
-        n_max = handler.n_max
         if len(args) < handler.n_min:
-            nsp.log_misfit(handler, len(args))
-            return
-        if n_max is not None and len(args) > n_max:
-            del args[n_max:]
-        if not handler.is_async:
-            if inbox is None or inbox.is_free:
-                # The usual case, without a detour: nothing of this socket's is under way, and nothing will be.
-                try:
-                    result = handler.function(self, *args)
-                    if result is SENT:  # what a lambda returns that emits: there is nothing to wait for
-                        result = None
-                    if type(result) in SCALAR_TYPES or not inspect.isawaitable(result):
-                        if ack_id is not None:
-                            self.reply(ack_id, result)
-                        return
-                except (Exception, asyncio.CancelledError) as error:
-                    fail(Job(handler, ()), error)
-                    return
-                # A plain function that returned a coroutine, as a lambda may.
-                handler, args = replace(handler, function=lambda _: result, is_async=True), []
-        elif inbox is not None and inbox.is_free and not handler.is_concurrent:
-            inbox.step(handler, (self, *args), ack_id, n_bytes)
+            self.nsp.log_misfit(handler, len(args))
             return
         reply = None if ack_id is None else partial(self.reply, ack_id)
-        self._submit(Job(handler, (self, *args), reply, n_bytes, is_event=True))
+        self._submit(Job(handler, (self, *args[: handler.n_max]), reply, n_bytes, is_event=True))
+
+    def _await_result(self, handler: Handler, result: Any, ack_id: int | None, n_bytes: int) -> None:
+        waiting = replace(handler, function=lambda _: result, is_async=True)
+        reply = None if ack_id is None else partial(self.reply, ack_id)
+        self._submit(Job(waiting, (self,), reply, n_bytes, is_event=True))
 
     def _submit(self, job: Job) -> None:
         if self._inbox is None:
@@ -442,13 +385,8 @@ class Socket:
         )
         self.disconnect()
 
-    def reply(self, ack_id: int, result: Any) -> None:
-        """Acknowledge an event with what its handler returned."""
-        wire = self.nsp.encode_ack_text(ack_id, result)
-        if wire is None:
-            self.send_packets(self.nsp.encode_ack(ack_id, result))
-        elif self.state in SENDING:
-            self.connection.session.send_text(wire)
+    def _reply(self, ack_id: int, values: list[Any]) -> None:
+        self.send_packets(self.nsp.encode_ack(ack_id, values))
 
     def _job(self, handler: Handler, *args: Any) -> Job:
         return Job(handler, (self, *args[: handler.n_max]))

@@ -82,7 +82,7 @@ cdef extern from "native.h":
         void (*attach)(PyObject *stream, PyObject *receiver, telex_receive receive) noexcept
     const char *TELEX_STREAMS_API
 
-__all__ = ["FrameReader", "Sender", "Utf8Validator", "apply_mask", "decode_text", "encode_frame", "send_to_all", "write_message", "write_to_all"]
+__all__ = ["FrameReader", "Sender", "Utf8Validator", "apply_mask", "decode_text", "encode_frame", "send_to_all", "write_message", "write_text", "write_to_all"]
 
 cdef enum:
     FIN = 0x80
@@ -432,26 +432,30 @@ cdef inline Py_ssize_t _frame_bytes(Py_ssize_t length, bint is_masked) noexcept 
     return size + KEY_BYTES if is_masked else size
 
 
-cdef void _lay_out(
-    unsigned char *out, unsigned char first, const unsigned char *payload, Py_ssize_t length, const unsigned char *key
-) noexcept nogil:
-    """Lay out one frame; `key` is NULL in what a server sends."""
-    cdef unsigned char masked = 0 if key is NULL else MASKED
+cdef unsigned char *_lay_out_header(unsigned char *out, unsigned char first, Py_ssize_t length, bint is_masked) noexcept nogil:
+    """Lay out what stands before the key and the payload; return where these go."""
+    cdef unsigned char masked = MASKED if is_masked else 0
     cdef int i
     out[0] = first
     if length < LENGTH_16:
         out[1] = masked | <unsigned char>length
-        out += 2
-    elif length < 0x10000:
+        return out + 2
+    if length < 0x10000:
         out[1] = masked | LENGTH_16
         out[2] = <unsigned char>(length >> 8)
         out[3] = <unsigned char>(length & 0xFF)
-        out += 4
-    else:
-        out[1] = masked | LENGTH_64
-        for i in range(8):
-            out[2 + i] = <unsigned char>((<uint64_t>length >> (56 - 8 * i)) & 0xFF)
-        out += 10
+        return out + 4
+    out[1] = masked | LENGTH_64
+    for i in range(8):
+        out[2 + i] = <unsigned char>((<uint64_t>length >> (56 - 8 * i)) & 0xFF)
+    return out + 10
+
+
+cdef void _lay_out(
+    unsigned char *out, unsigned char first, const unsigned char *payload, Py_ssize_t length, const unsigned char *key
+) noexcept nogil:
+    """Lay out one frame; `key` is NULL in what a server sends."""
+    out = _lay_out_header(out, first, length, key is not NULL)
     if key is NULL:
         memcpy(out, payload, length)
     else:
@@ -509,7 +513,7 @@ def encode_frame(int opcode, payload, *, bint fin=True, bint rsv1=False, mask=No
 cpdef Py_ssize_t write_message(stream, message, mask=None) except -1:
     """Write one message to a stream as one frame; see `frames.write_message`."""
     cdef const unsigned char *key = _key_of(mask)
-    cdef bytes frame
+    cdef bytes frame = None
     if type(message) is str:
         if PyUnicode_IS_READY(message) and PyUnicode_IS_ASCII(message):
             frame = _write(
@@ -543,6 +547,28 @@ cpdef Py_ssize_t write_message(stream, message, mask=None) except -1:
         return _streams.buffered_bytes(<PyObject *>stream)
     stream.write(frame)
     return stream.buffered_bytes
+
+
+cpdef Py_ssize_t write_text(stream, bytes head, bytes body) except -1:
+    """Write one message of text, given in two parts of UTF-8; see `frames.write_text`."""
+    cdef Py_ssize_t n_head = len(head), length = n_head + len(body)
+    cdef bint is_compiled = _streams is not NULL and Py_TYPE(<PyObject *>stream) is _streams.stream_type
+    cdef unsigned char *out = NULL
+    cdef bytes frame = None
+    if is_compiled:
+        out = _streams.reserve(<PyObject *>stream, _frame_bytes(length, False))
+    if out is NULL:
+        frame = PyBytes_FromStringAndSize(NULL, _frame_bytes(length, False))
+        out = <unsigned char *>PyBytes_AS_STRING(frame)
+    out = _lay_out_header(out, FIN | TEXT, length, False)
+    memcpy(out, PyBytes_AS_STRING(head), n_head)
+    memcpy(out + n_head, PyBytes_AS_STRING(body), length - n_head)
+    if not is_compiled:
+        stream.write(frame)
+        return stream.buffered_bytes
+    if frame is not None:
+        _streams.write(<PyObject *>stream, <PyObject *>frame)
+    return _streams.buffered_bytes(<PyObject *>stream)
 
 
 cdef class Sender:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         encode_frame,
         send_to_all,
         write_message,
+        write_text,
         write_to_all,
     )
 else:
@@ -32,6 +33,7 @@ else:
     encode_frame = twin.encode_frame
     send_to_all = twin.send_to_all
     write_message = twin.write_message
+    write_text = twin.write_text
     write_to_all = twin.write_to_all
 
 __all__ = [
@@ -43,5 +45,6 @@ __all__ = [
     "encode_frame",
     "send_to_all",
     "write_message",
+    "write_text",
     "write_to_all",
 ]

@@ -44,6 +44,7 @@ __all__ = [
     "encode_frame",
     "send_to_all",
     "write_message",
+    "write_text",
     "write_to_all",
 ]
 
@@ -415,6 +416,15 @@ def write_message(stream: Stream, message: Data | bytearray | memoryview, mask: 
     else:
         raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
     stream.write(encode_frame(opcode, payload, mask=mask))
+    return stream.buffered_bytes
+
+
+def write_text(stream: Stream, head: bytes, body: bytes) -> int:
+    """Write one message of text, given in two parts of UTF-8, as one frame of a server; return `buffered_bytes` then.
+
+    **Ownership**: the parts are copied.
+    """
+    stream.write(encode_frame(Opcode.TEXT, head + body))
     return stream.buffered_bytes
 
 

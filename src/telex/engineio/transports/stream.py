@@ -16,13 +16,13 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from telex.engineio.packets import MESSAGE_TEXT, Packet
+from telex.engineio.fastpath import MessageReceiver
+from telex.engineio.packets import Packet
 from telex.engineio.transports.websocket import NORMAL_CLOSURE, WebSocketTransport
 from telex.errors import FrameError
 from telex.limits import Limits
 from telex.streams import BYTES_PER_TURN, FRAMES_PER_TURN, Deadline, Stream, deadlines_of, turn_of
 from telex.tokens import token_bytes
-from telex.types import Data
 from telex.websocket import State
 from telex.websocket.codec import write_message
 from telex.websocket.connection import ConnectionCore, Role
@@ -53,7 +53,7 @@ class StreamTransport(WebSocketTransport):
     **Next**: give it a session, make it the stream's sink, then call `open`.
     """
 
-    __slots__ = ("_core", "_deadline", "_is_continuing", "_is_processing", "_owner", "_stream", "plain")
+    __slots__ = ("_core", "_deadline", "_is_continuing", "_is_processing", "_owner", "_stream")
 
     def __init__(
         self,
@@ -185,21 +185,9 @@ class StreamTransport(WebSocketTransport):
         if self._owner is not None:
             self._owner.connection_ended()
 
-    # What the core tells; `message_received` comes straight from the stream, where it can.
+    # What the core tells.
 
-    def message_received(self, message: Data) -> None:
-        """Take one message; its size was bounded before it was read."""
-        direct = self.direct
-        if direct is not None:
-            if type(message) is str:
-                if message and message[0] == MESSAGE_TEXT:
-                    direct.message_received(message[1:])
-                    return
-            else:
-                direct.message_received(message)
-                return
-        if not self._is_closed:
-            self._receive(message)
+    message_received = MessageReceiver.message_received  # the size of a message was bounded before it was read
 
     def ping_received(self, payload: bytes) -> None:
         """Do nothing: it was answered."""

@@ -8,16 +8,14 @@ Source: Engine.IO protocol v4, "WebSocket".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from telex.engineio.packets import MESSAGE_TEXT, Packet, decode
-from telex.engineio.session import CloseReason, Session, SessionSink
+from telex.engineio.fastpath import MessageReceiver
+from telex.engineio.packets import Packet, decode
+from telex.engineio.session import CloseReason, Session
 from telex.errors import EnginePacketError
 from telex.limits import Limits
 from telex.types import Data, size_of
-
-if TYPE_CHECKING:
-    from telex.streams.base import Stream
 
 __all__ = ["Channel", "WebSocketTransport"]
 
@@ -55,41 +53,33 @@ class Channel(Protocol):
         ...
 
 
-class WebSocketTransport:
+class WebSocketTransport(MessageReceiver):
     """Carry packets over a channel; whoever drives the channel calls the methods named after what it hears."""
 
-    __slots__ = ("_channel", "_is_closed", "_limits", "direct", "session")
+    __slots__ = ("_channel", "_is_closed", "_limits", "session")
 
     name = "websocket"
-    plain: Stream | None = None
     session: Session  # set by the engine before the first message
 
     def __init__(self, channel: Channel, limits: Limits) -> None:
         self._channel = channel
         self._limits = limits
         self._is_closed = False
-        self.direct: SessionSink | None = None
+        self.direct = self.plain = None
 
     # What the channel tells.
 
     def message_received(self, message: Data) -> None:
         """Take one message."""
-        if self._is_closed:
-            return
         if size_of(message) > self._limits.max_payload:
-            self._end(MESSAGE_TOO_BIG, CloseReason.TRANSPORT_ERROR)
+            if not self._is_closed:
+                self._end(MESSAGE_TOO_BIG, CloseReason.TRANSPORT_ERROR)
             return
-        self._receive(message)
+        super().message_received(message)
 
     def _receive(self, message: Data) -> None:
-        direct = self.direct
-        if direct is not None:
-            if isinstance(message, bytes):
-                direct.message_received(message)
-                return
-            if message and message[0] == MESSAGE_TEXT:
-                direct.message_received(message[1:])
-                return
+        if self._is_closed:
+            return
         try:
             kind, data = decode(message)
             self.session.receive(self, kind, data)
