@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from telex.serving.asgi import App, Server
 from telex.serving.banner import banner
+from telex.serving.collector import at_service
 from telex.serving.uvicorn import SERVICE_RESTART
 from telex.websocket.frames import CLOSE_CODES
 
@@ -84,7 +85,8 @@ def run(
             sys.stdout.flush()
             Multiprocess(config, sockets=[listener]).run()  # whose children are uvicorn's own, and say nothing
         else:
-            server.run()
+            with at_service():
+                server.run()
     except KeyboardInterrupt:
         pass  # uvicorn has stopped in order, and raises the signal again; SIGTERM ends the process by itself
     except SystemExit:
