@@ -362,6 +362,9 @@ async def too_late(namespace: telex.Namespace) -> None: ...
 def test_a_handler_of_new_namespaces_is_a_plain_function(function: Any) -> None:
     with pytest.raises(TypeError, match="plain function"):
         telex.Server().on("new_namespace", function)
+    for option in ("concurrent", "thread"):
+        with pytest.raises(TypeError, match="called at once"):
+            telex.Server().on("new_namespace", print, **{option: True})  # type: ignore[call-overload]
 
 
 # What a parent says.

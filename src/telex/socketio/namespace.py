@@ -99,6 +99,12 @@ class Namespace(Registry, Broadcaster):
             raise RuntimeError(f"the namespace {self.name!r} is not registered: io.register(namespace)")
         return self._server
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether anything is registered, or anybody in it."""
+        registered = (self.handlers, self.catch_alls, self.middlewares, self.server_side_handlers, self.rooms.watch)
+        return any(registered) or bool(self.sockets)
+
     # What a program registers.
 
     @overload

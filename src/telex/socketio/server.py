@@ -149,8 +149,7 @@ class Server(Broadcaster):
             self.parents.add(namespace)
             return namespace
         old = self.namespaces.get(namespace.name)
-        is_in_use = old is not None and (old.handlers or old.catch_alls or old.middlewares or old.sockets)
-        if old is not None and (old.name != "/" or is_in_use):
+        if old is not None and (old.name != "/" or old.is_in_use):
             raise ValueError(f"there is a namespace {namespace.name!r} already")
         is_root = namespace.name == "/"
         self.take_in(namespace, None if is_root else self.parents.find_by_pattern(namespace.name))
@@ -203,6 +202,10 @@ class Server(Broadcaster):
         then on, before anybody is in it.
         """
         if event == NEW_NAMESPACE:
+            if concurrent or thread:
+                raise TypeError(
+                    f"the handler for {NEW_NAMESPACE!r} is called at once, neither beside others nor in a thread"
+                )
             return self._on_new_namespace if function is None else self._on_new_namespace(function)
         if function is None:
             return self._root.on(event, concurrent=concurrent, thread=thread)
