@@ -21,14 +21,23 @@ PACKAGES = ["telex", "telex.websocket", "telex.engineio", "telex.socketio"]
 
 # What the six lines and the pages of the documentation use; a name leaves this list with a major version only.
 PROMISED = {
-    "telex.Server": ("call close emit except_ in_ local of on on_any register to use volatile wrap"),
+    "telex.Server": (
+        "call close disconnect_sockets emit except_ fetch_sockets in_ local of on on_any on_server_side register "
+        "server_side_call server_side_emit sockets_join sockets_leave to use volatile wrap"
+    ),
     "telex.Socket": (
         "broadcast call connected data disconnect emit except_ handshake id in_ join leave nsp recovered rooms to "
         "volatile"
     ),
-    "telex.Namespace": "emit except_ on on_any name sockets to use volatile",
+    "telex.Namespace": "adapter emit except_ fetch_sockets on on_any name sockets to use volatile",
+    "telex.ParentNamespace": "children emit match on on_any use",
+    "telex.RemoteSocket": "call data disconnect emit handshake id join leave nsp rooms timeout",
+    "telex.Adapter": "off on",
     "telex.Handshake": "address auth headers query scope time",
-    "telex.BroadcastOperator": "call compress emit except_ in_ local timeout to volatile",
+    "telex.BroadcastOperator": (
+        "call compress disconnect_sockets emit except_ fetch_sockets in_ local sockets_join sockets_leave timeout to "
+        "volatile"
+    ),
     "telex.websocket.Connection": (
         "abort buffered_bytes close close_code close_reason latency local_address ping recv remote_address request "
         "response send state statistics subprotocol wait_closed"

@@ -21,11 +21,22 @@ from telex.errors import (
 from telex.limits import Limits
 from telex.serving.asgi import Server
 from telex.serving.run import run
-from telex.socketio import BroadcastOperator, DisconnectReason, Handshake, Namespace, Sent, Socket
+from telex.socketio import (
+    Adapter,
+    BroadcastOperator,
+    DisconnectReason,
+    Handshake,
+    Namespace,
+    ParentNamespace,
+    RemoteSocket,
+    Sent,
+    Socket,
+)
 from telex.types import Headers
 
 __all__ = [
     "AckTimeout",
+    "Adapter",
     "BroadcastOperator",
     "ConnectRefused",
     "ConnectionClosed",
@@ -38,7 +49,9 @@ __all__ = [
     "InvalidStatus",
     "Limits",
     "Namespace",
+    "ParentNamespace",
     "ProtocolError",
+    "RemoteSocket",
     "Sent",
     "Server",
     "Socket",

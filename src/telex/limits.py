@@ -117,6 +117,8 @@ class Limits:
     """CONNECT packets of one client, in the long run and at once; each may cost a run of the middlewares."""
     max_namespaces_per_connection: int = 100
     """Namespaces one client may be in at once."""
+    max_child_namespaces: int = 10_000
+    """Namespaces that clients have made of one parent, by names that it matches; at 3 KB each. More are refused."""
     max_rooms_per_socket: int = 1000
     """Rooms one socket may be in at once, its own not counted."""
     max_room_name: int = 256

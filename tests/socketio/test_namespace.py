@@ -68,6 +68,8 @@ def test_the_main_namespace_may_be_a_class_while_it_is_empty() -> None:
             lambda server: server.on("e", print),
             lambda server: server.on_any(print),
             lambda server: server.use(print),
+            lambda server: server.on_server_side("e", print),
+            lambda server: server.sockets.adapter.on("join-room", print),
         ):
             server = telex.Server()
             register(server)

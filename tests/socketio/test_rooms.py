@@ -85,3 +85,36 @@ def test_rooms_are_a_relation(steps: list[tuple[str, int, str]]) -> None:
         for where in "abcd":
             assert rooms.members_of(where) == {m for m, r in pairs if r == where}
         assert len(rooms) == len({r for _, r in pairs})
+
+
+# One step: who, which room, and whether in or out.
+STEPS = st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("ab"), st.booleans()))
+
+
+@given(STEPS)
+def test_who_is_told_of_every_change_knows_the_rooms(steps: list[tuple[str, str, bool]]) -> None:
+    rooms: Rooms[str] = Rooms()
+    model: dict[str, set[str]] = {}
+
+    def watch(events: tuple[str, ...], room: str, member: str) -> None:
+        for event in events:
+            if event == "create-room":
+                assert room not in model
+                model[room] = set()
+            elif event == "join-room":
+                assert member not in model[room]
+                model[room].add(member)
+            elif event == "leave-room":
+                model[room].remove(member)
+            else:
+                assert event == "delete-room"
+                assert model.pop(room) == set()
+        assert rooms.members_of(room) == model.get(room, set())
+
+    rooms.watch = watch
+    for member, room, is_in in steps:
+        (rooms.join if is_in else rooms.leave)(member, room)
+    assert {room: rooms.members_of(room) for room in "ab" if rooms.members_of(room)} == model
+    for member in "xyz":
+        rooms.leave_all(member)
+    assert model == {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypedDict, assert_type
 
 import telex
@@ -158,3 +159,44 @@ async def more(socket: telex.Socket, n: int) -> int:
 
 
 handler: Callable[[telex.Socket, int], Awaitable[int]] = more
+
+
+# Dynamic namespaces, and everyone at once.
+
+
+async def has_tenant(name: str, auth: Mapping[str, Any]) -> bool:
+    return "token" in auth
+
+
+class Documents(telex.ParentNamespace):
+    async def on_read(self, socket: telex.Socket, page: int) -> None: ...
+
+
+assert_type(io.of("/x"), telex.Namespace)
+assert_type(io.of(re.compile("/x")), telex.ParentNamespace)
+assert_type(io.of(has_tenant), telex.ParentNamespace)
+assert_type(io.of(lambda name, auth: name == "/x"), telex.ParentNamespace)
+assert_type(io.register(Documents(re.compile("/doc/.*"))), Documents)
+
+
+@io.on("new_namespace")
+def created(namespace: telex.Namespace) -> None: ...
+
+
+@io.sockets.adapter.on("join-room")
+def joined(room: str, sid: str) -> None: ...
+
+
+@io.on_server_side("count")
+async def count(what: str) -> int:
+    return 1
+
+
+async def everyone() -> None:
+    remotes = await io.in_("room").fetch_sockets()
+    assert_type(remotes, list[telex.RemoteSocket])
+    assert_type(remotes[0].handshake, telex.Handshake)
+    assert_type(remotes[0].rooms, frozenset[str])
+    await remotes[0].emit("news")
+    await io.sockets_join(["a", "b"])
+    assert_type(await io.server_side_call("count", "this", timeout=2), list[Any])

@@ -3,17 +3,23 @@
 Source: Socket.IO protocol v5.
 """
 
+from telex.socketio.adapter import Adapter
 from telex.socketio.broadcast import BroadcastOperator, Sent
 from telex.socketio.namespace import Namespace
+from telex.socketio.parents import ParentNamespace
 from telex.socketio.reasons import DisconnectReason
+from telex.socketio.remote import RemoteSocket
 from telex.socketio.server import Server
 from telex.socketio.socket import Handshake, Socket, SocketOperator
 
 __all__ = [
+    "Adapter",
     "BroadcastOperator",
     "DisconnectReason",
     "Handshake",
     "Namespace",
+    "ParentNamespace",
+    "RemoteSocket",
     "Sent",
     "Server",
     "Socket",

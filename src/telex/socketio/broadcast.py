@@ -18,9 +18,10 @@ from telex.socketio.acks import from_values
 
 if TYPE_CHECKING:
     from telex.socketio.namespace import Namespace
+    from telex.socketio.remote import RemoteSocket
     from telex.socketio.socket import Socket
 
-__all__ = ["BroadcastOperator", "Broadcaster", "Flags", "Sent", "names"]
+__all__ = ["BroadcastOperator", "Broadcaster", "Flags", "Selection", "Sent", "names"]
 
 DEFAULT_CALL_TIMEOUT = 60.0
 
@@ -41,11 +42,24 @@ class Flags:
     volatile: bool = False
     compress: bool = True
     timeout: float | None = None
+    local: bool = False
 
     @property
     def call_timeout(self) -> float:
         """How long `call` waits."""
         return DEFAULT_CALL_TIMEOUT if self.timeout is None else self.timeout
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Say whom something concerns: the members of `rooms`, or everyone if that is `None`, but not of `excluded`.
+
+    Source: the `opts` of the original's adapters.
+    """
+
+    rooms: frozenset[str] | None
+    excluded: frozenset[str]
+    flags: Flags
 
 
 class Sent:
@@ -110,7 +124,8 @@ class Broadcaster(ABC):
     @property
     def local(self) -> BroadcastOperator:
         """Address only clients of this node."""
-        return self._operator
+        operator = self._operator
+        return operator._with(flags=replace(operator._flags, local=True))
 
     @property
     def volatile(self) -> BroadcastOperator:
@@ -156,6 +171,30 @@ class Broadcaster(ABC):
         operator = self._operator
         return await operator._call(event, args, operator._flags.call_timeout if timeout is None else timeout)
 
+    # Everyone at once.
+
+    async def fetch_sockets(self) -> list[RemoteSocket]:
+        """Return the sockets addressed, as they are now. Awaitable because the other nodes of a cluster are asked.
+
+        Raises `RuntimeError` for a parent namespace, and outside of the event loop's thread. O(recipients).
+        """
+        return await self._operator._fetch()
+
+    def sockets_join(self, rooms: str | Iterable[str]) -> Sent:
+        """Let everyone addressed join one room or several, at once.
+
+        Raises as `Socket.join`, if any one of them cannot; nobody of a namespace has joined then.
+        """
+        return self._operator._join(names(rooms))
+
+    def sockets_leave(self, rooms: str | Iterable[str]) -> Sent:
+        """Let everyone addressed leave one room or several, at once."""
+        return self._operator._leave(names(rooms))
+
+    def disconnect_sockets(self, close: bool = False) -> Sent:
+        """Send off everyone addressed, at once, as `Socket.disconnect` does; `close` ends their whole connections."""
+        return self._operator._disconnect(close)
+
 
 class BroadcastOperator(Broadcaster):
     """Hold the recipients and flags of a broadcast."""
@@ -184,12 +223,32 @@ class BroadcastOperator(Broadcaster):
         excluded: frozenset[str] | None = None,
         flags: Flags | None = None,
     ) -> BroadcastOperator:
-        return BroadcastOperator(
+        return type(self)(
             self._namespace,
             self._rooms if rooms is None else rooms,
             self._excluded if excluded is None else excluded,
             self._flags if flags is None else flags,
         )
+
+    @property
+    def _selection(self) -> Selection:
+        return Selection(self._rooms, self._excluded, self._flags)
+
+    async def _fetch(self) -> list[RemoteSocket]:
+        self._namespace.check_thread()
+        return await self._namespace.adapter.fetch_sockets(self._selection)
+
+    def _join(self, rooms: Sequence[str]) -> Sent:
+        self._namespace.check_thread()
+        return self._namespace.adapter.sockets_join(self._selection, rooms)
+
+    def _leave(self, rooms: Sequence[str]) -> Sent:
+        self._namespace.check_thread()
+        return self._namespace.adapter.sockets_leave(self._selection, rooms)
+
+    def _disconnect(self, close: bool) -> Sent:
+        self._namespace.check_thread()
+        return self._namespace.adapter.disconnect_sockets(self._selection, close)
 
     def _emit(self, event: str, args: Sequence[Any]) -> Sent:
         self._namespace.check_thread()

@@ -32,6 +32,7 @@ from telex.tokens import token_text
 from telex.types import Data, size_of
 
 if TYPE_CHECKING:
+    from telex.socketio.namespace import Namespace
     from telex.socketio.server import Server
 
 __all__ = ["Connection"]
@@ -48,6 +49,12 @@ NOBODY: frozenset[Any] = frozenset()  # which CPython would make anew each time
 UNUSED = Quota(1, 1)
 """Stands for the quota of a client that has sent one CONNECT packet."""
 
+INVALID_NAMESPACE = "Invalid namespace"
+"""What a client hears of a namespace that there is not."""
+
+TOO_MANY_NAMESPACES = "Too many namespaces"
+"""What a client hears whose name would make one more child namespace than there may be."""
+
 INTERNAL_ERROR = "Internal server error"
 """What a client hears of a middleware that failed: nothing of why."""
 
@@ -62,6 +69,7 @@ class Connection(EventReceiver):
         "_events",
         "_full",
         "_limits",
+        "_lookups",
         "_message_bytes",
         "_opening",
         "_room",
@@ -81,6 +89,7 @@ class Connection(EventReceiver):
         self._root = self._others = None
         self._parser = None if limits.max_events_per_second is not None else server.parser
         self._dismissed: frozenset[str] = NOBODY  # namespaces that the server made the client leave
+        self._lookups: dict[str, object] | None = None  # of namespaces that a parent may have to make, by name
         self._connects: Quota | None = None  # from the second CONNECT packet on
         rate = limits.max_events_per_second
         self._events = None if rate is None else Quota(rate, max(rate, 1))
@@ -206,15 +215,43 @@ class Connection(EventReceiver):
             raise SocketPacketError("too many CONNECT packets")
         if former is not None:  # its client has left and come back without a word: nothing was answered yet
             former.leave_namespace(DisconnectReason.CLIENT_NAMESPACE_DISCONNECT)
+        if self._lookups is not None:
+            self._lookups.pop(name, None)  # likewise: who has asked a parent for it is not answered any more
         namespace = self._server.namespaces.get(name)
-        if namespace is None:
-            self._refuse(name, {"message": "Invalid namespace"})
+        if namespace is None and not self._server.parents:
+            self._refuse(name, {"message": INVALID_NAMESPACE})
             return
-        if len(self._sockets()) >= self._limits.max_namespaces_per_connection:
+        if len(self._sockets()) + len(self._lookups or ()) >= self._limits.max_namespaces_per_connection:
             raise SocketPacketError("too many namespaces on one connection")
+        if namespace is None:
+            start(self._look_up(name, auth or NO_AUTH))
+        else:
+            self._enter(namespace, auth or NO_AUTH)
+
+    async def _look_up(self, name: str, auth: Mapping[str, Any]) -> None:
+        """Ask the parent namespaces for one of this name."""
+        if self._lookups is None:
+            self._lookups = {}
+        lookup = self._lookups[name] = object()
+        parent = await self._server.parents.find(name, auth)
+        if self._lookups.get(name) is not lookup:
+            return  # the client has left meanwhile, or asked anew
+        del self._lookups[name]
+        namespace = self._server.namespaces.get(name)  # another client's may have made it
+        if namespace is None and parent is not None:
+            namespace = parent.make_child(name)
+        if namespace is not None:
+            self._enter(namespace, auth)
+        else:
+            self._refuse(name, {"message": INVALID_NAMESPACE if parent is None else TOO_MANY_NAMESPACES})
+
+    def _enter(self, namespace: Namespace, auth: Mapping[str, Any]) -> None:
+        """Bring a client to a namespace's door."""
+        name = namespace.name
         if name in self._dismissed:
             self._dismissed = (self._dismissed - {name}) or NOBODY
-        socket = Socket(token_text(SID_BYTES), namespace, self, auth or NO_AUTH)
+        socket = Socket(token_text(SID_BYTES), namespace, self, auth)
+        namespace.announce(socket)
         if name == "/":
             self._root = socket
         else:
@@ -295,6 +332,8 @@ class Connection(EventReceiver):
     def _end(self, reason: DisconnectReason) -> None:
         self._cancel_alarm()
         self._decoder = None
+        if self._lookups is not None:
+            self._lookups.clear()
         for socket in self._sockets():
             socket.leave_namespace(reason)
         self.writing_resumed()

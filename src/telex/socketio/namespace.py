@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from telex.engineio import MESSAGE_TEXT, Packet, message
 from telex.limits import Limits
-from telex.socketio.broadcast import Broadcaster, BroadcastOperator
+from telex.socketio.adapter import Adapter
+from telex.socketio.broadcast import Broadcaster, BroadcastOperator, Sent
 from telex.socketio.events import CONNECTED
 from telex.socketio.fastpath import Registry, encode_event
 from telex.socketio.handlers import Handler, make_handler
 from telex.socketio.packets import RESERVED_EVENTS, PacketType, format_head
 from telex.socketio.parsers import encode
-from telex.socketio.rooms import Rooms
+from telex.socketio.rooms import FIRST_IN, LAST_OUT, Rooms
 from telex.socketio.socket import Socket
 
 if TYPE_CHECKING:
@@ -40,6 +41,15 @@ LIFECYCLE = {"connect": 1, "disconnecting": 1, "disconnect": 1}
 # The original's other name. It is not reserved on the wire, so a handler of that name must not be one clients can call.
 ALIASES = {"connection": "connect"}
 METHOD_PREFIX = "on_"
+
+NEW_NAMESPACE = "new_namespace"
+"""What a server tells itself; not reserved on the wire either, so only `Server.on` takes it."""
+
+SERVER_SIDE_RESERVED = RESERVED_EVENTS | {*ALIASES, NEW_NAMESPACE}
+"""Events that no server can send to the others."""
+
+DEFAULT_SERVER_SIDE_TIMEOUT = 5.0
+"""How long other servers may take to answer, in seconds, as in the original."""
 
 
 class Namespace(Registry, Broadcaster):
@@ -64,6 +74,8 @@ class Namespace(Registry, Broadcaster):
         self.handlers = {}
         self.catch_alls = []
         self.middlewares: list[Middleware] = []
+        self.server_side_handlers: dict[str, Callable[..., Any]] = {}
+        self.adapter = Adapter(self)
         self._server: Server | None = None
         self._ack_ids = count()
         self._misfits: set[str] = set()
@@ -86,6 +98,12 @@ class Namespace(Registry, Broadcaster):
         if self._server is None:
             raise RuntimeError(f"the namespace {self.name!r} is not registered: io.register(namespace)")
         return self._server
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether anything is registered, or anybody in it."""
+        registered = (self.handlers, self.catch_alls, self.middlewares, self.server_side_handlers, self.rooms.watch)
+        return any(registered) or bool(self.sockets)
 
     # What a program registers.
 
@@ -134,6 +152,8 @@ class Namespace(Registry, Broadcaster):
         event = ALIASES.get(event, event)
         if event in RESERVED_EVENTS and event not in LIFECYCLE:
             raise ValueError(f"{event!r} is reserved: no client can send it")
+        if event == NEW_NAMESPACE:
+            raise ValueError(f"{event!r} is an event of the server, for io.on({event!r}), and no client's")
         handler = make_handler(function, event, n_given=LIFECYCLE.get(event), concurrent=concurrent, thread=thread)
         if event == "disconnecting" and handler.is_async:
             raise TypeError("a 'disconnecting' handler must be a plain function: it is over before the rooms are left")
@@ -160,6 +180,64 @@ class Namespace(Registry, Broadcaster):
             raise TypeError(f"a middleware must be callable, not {type(middleware).__name__}")
         self.middlewares.append(middleware)
         return middleware
+
+    def inherit(self, parent: Namespace) -> None:
+        """Take over what is registered in another namespace by now.
+
+        It comes before what this one has; but of two handlers of one event, the own one stays.
+        """
+        self.handlers = {**parent.handlers, **self.handlers}
+        self.catch_alls = [*parent.catch_alls, *self.catch_alls]
+        self.middlewares = [*parent.middlewares, *self.middlewares]
+        self.server_side_handlers = {**parent.server_side_handlers, **self.server_side_handlers}
+        self.adapter.inherit(parent.adapter)
+
+    # From server to server.
+
+    @overload
+    def on_server_side(self, event: str, /) -> Callable[[Function], Function]: ...
+    @overload
+    def on_server_side(self, event: str, function: Function, /) -> Function: ...
+    def on_server_side(self, event: str, function: Callable[..., Any] | None = None, /) -> Any:
+        """Register what answers an event that another server of the cluster sends with `server_side_emit` or `_call`.
+
+        It is called with the event's arguments, may be a coroutine function, and what it returns is the answer. A later
+        one takes its place. Raises `ValueError` for a reserved name, `TypeError` for what cannot be called.
+        """
+
+        def register(found: Function) -> Function:
+            if event in SERVER_SIDE_RESERVED:
+                raise ValueError(f"{event!r} is a reserved event name")
+            if not callable(found):
+                raise TypeError(f"the handler for {event!r} must be callable, not {type(found).__name__}")
+            self.server_side_handlers[event] = found
+            return found
+
+        return register if function is None else register(function)
+
+    def server_side_emit(self, event: str, *args: Any) -> Sent:
+        """Tell the *other* servers of the cluster something; this one hears nothing of it.
+
+        Raises `ValueError` for a reserved name, `TypeError` for data that cannot be sent, also while there are no
+        others.
+        """
+        self._check_server_side(event, args)
+        return self.adapter.server_side_emit(event, args)
+
+    async def server_side_call(self, event: str, *args: Any, timeout: float = DEFAULT_SERVER_SIDE_TIMEOUT) -> list[Any]:
+        """Ask the *other* servers of the cluster; return an answer of each, nothing at once where there are no others.
+
+        Raises as `server_side_emit`, and `AckTimeout` when not all have answered; its `responses` holds those that
+        came. **Units**: `timeout` in seconds.
+        """
+        self._check_server_side(event, args)
+        return await self.adapter.server_side_call(event, args, timeout)
+
+    def _check_server_side(self, event: str, args: Sequence[Any]) -> None:
+        self.check_thread()
+        if event in SERVER_SIDE_RESERVED:
+            raise ValueError(f"{event!r} is a reserved event name")
+        self.encode_event(event, args)
 
     # What the rest of the floor needs.
 
@@ -226,14 +304,20 @@ class Namespace(Registry, Broadcaster):
         own = self.sockets.get(room)
         return self.rooms.members_of(room) if own is None else (own,)
 
+    def announce(self, socket: Socket) -> None:
+        """Hear that a socket is at the door; `remove` is called for each sooner or later, `add` for those let in."""
+
     def add(self, socket: Socket) -> None:
         """Take in a socket whose connection was let in."""
         self.sockets[socket.id] = socket
+        if self.rooms.watch is not None:
+            self.rooms.watch(FIRST_IN, socket.id, socket)
 
     def remove(self, socket: Socket) -> None:
         """Let a socket go, out of all its rooms."""
         self.rooms.leave_all(socket)
-        self.sockets.pop(socket.id, None)
+        if self.sockets.pop(socket.id, None) is not None and self.rooms.watch is not None:
+            self.rooms.watch(LAST_OUT, socket.id, socket)
 
     def log_misfit(self, handler: Handler, n_args: int) -> None:
         """Say, once for each handler, that a client sent an event with too few arguments."""

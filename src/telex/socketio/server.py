@@ -8,19 +8,31 @@ Source: Socket.IO protocol v5; the options are the original's in Python spelling
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast, overload
 
 from telex.engineio import AllowRequest, Cookie, Cors, Engine, Opening, Session
 from telex.limits import Limits, default_max_connections
-from telex.socketio.broadcast import Broadcaster, BroadcastOperator
+from telex.socketio.broadcast import Broadcaster, BroadcastOperator, Sent
 from telex.socketio.connection import Connection
 from telex.socketio.fastpath import EventParser
-from telex.socketio.namespace import AnyMiddleware, Function, Namespace
+from telex.socketio.handlers import is_coroutine_function
+from telex.socketio.namespace import (
+    DEFAULT_SERVER_SIDE_TIMEOUT,
+    NEW_NAMESPACE,
+    AnyMiddleware,
+    Function,
+    Namespace,
+)
+from telex.socketio.parents import Match, ParentNamespace, Parents, Predicate
 from telex.socketio.reasons import DisconnectReason
 
 __all__ = ["Server"]
+
+logger = logging.getLogger("telex.socketio")
 
 AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 
@@ -47,6 +59,8 @@ class Server(Broadcaster):
         cors_credentials: whether those may send cookies.
         cors_headers: request headers that those may set, such as "authorization".
         allow_request: a function that decides on each handshake.
+        cleanup_empty_child_namespaces: whether a namespace that a client has made of a parent's pattern or predicate
+            goes when its last socket has left.
         limits: every other bound; the options above that are also bounds win over it.
 
     Raises `TypeError` for an unknown option, `ValueError` for a bad value.
@@ -70,6 +84,7 @@ class Server(Broadcaster):
         cors_credentials: bool = False,
         cors_headers: Sequence[str] = ("content-type",),
         allow_request: AllowRequest | None = None,
+        cleanup_empty_child_namespaces: bool = False,
         limits: Limits | None = None,
     ) -> None:
         if not path.startswith("/"):
@@ -86,7 +101,10 @@ class Server(Broadcaster):
         self.path = path.rstrip("/") or "/"
         self.transports = tuple(transports)
         self.per_message_deflate = per_message_deflate
+        self.cleanup_empty_child_namespaces = cleanup_empty_child_namespaces
         self.namespaces: dict[str, Namespace] = {}
+        self.parents = Parents()
+        self._new_namespace: Callable[[Namespace], Any] | None = None
         self.parser = EventParser(self.limits)
         self.engine = Engine(
             self._open_session,
@@ -101,26 +119,55 @@ class Server(Broadcaster):
         )
         self._root = self.of("/")
 
-    def of(self, name: str) -> Namespace:
-        """Return the namespace of this name, which is made if there is none."""
-        namespace = Namespace(name)
-        found = self.namespaces.get(namespace.name)
-        return found if found is not None else self.register(namespace)
+    @overload
+    def of(self, name: str) -> Namespace: ...
+    @overload
+    def of(self, name: re.Pattern[str] | Predicate) -> ParentNamespace: ...
+    def of(self, name: str | Match) -> Namespace:
+        """Return the namespace of this name, which is made if there is none.
+
+        A compiled pattern or a predicate gives the parent of all namespaces whose names it matches; see
+        `ParentNamespace`. A name that a parent's pattern matches becomes its child.
+        """
+        if isinstance(name, str):
+            namespace = Namespace(name)
+            found = self.namespaces.get(namespace.name)
+            return found if found is not None else self.register(namespace)
+        parent = ParentNamespace(name)
+        return self.parents.get(name) or self.register(parent)
 
     def register(self, namespace: AnyNamespace) -> AnyNamespace:
-        """Add a namespace, such as an instance of a class with handlers.
+        """Add a namespace, such as an instance of a class with handlers, or a parent of namespaces.
 
         Raises `ValueError` when there is one of that name, since nothing would be taken over of it. But "/" is made
         with the server, and one that is still empty gives way.
         """
+        if isinstance(namespace, ParentNamespace):
+            if self.parents.get(namespace.match) is not None:
+                raise ValueError("there is a parent namespace of this pattern or predicate already")
+            namespace.bind(self, self.limits)
+            self.parents.add(namespace)
+            return namespace
         old = self.namespaces.get(namespace.name)
-        is_in_use = old is not None and (old.handlers or old.catch_alls or old.middlewares or old.sockets)
-        if old is not None and (old.name != "/" or is_in_use):
+        if old is not None and (old.name != "/" or old.is_in_use):
             raise ValueError(f"there is a namespace {namespace.name!r} already")
-        namespace.bind(self, self.limits)
-        self.namespaces[namespace.name] = namespace
-        if namespace.name == "/":
+        is_root = namespace.name == "/"
+        self.take_in(namespace, None if is_root else self.parents.find_by_pattern(namespace.name))
+        if is_root:
             self._root = namespace
+        return namespace
+
+    def take_in(self, namespace: AnyNamespace, parent: ParentNamespace | None) -> AnyNamespace:
+        """Make a namespace one of this server's, below the parent that its name belongs to, and tell of it."""
+        namespace.bind(self, self.limits)
+        if parent is not None:
+            parent.adopt(namespace)
+        self.namespaces[namespace.name] = namespace
+        if self._new_namespace is not None and namespace.name != "/":
+            try:
+                self._new_namespace(namespace)
+            except Exception:
+                logger.exception("the handler for %r failed", NEW_NAMESPACE)
         return namespace
 
     # In the namespace "/".
@@ -149,7 +196,17 @@ class Server(Broadcaster):
         concurrent: bool = False,
         thread: bool = False,
     ) -> Any:
-        """Register the handler of an event in "/"; see `Namespace.on`."""
+        """Register the handler of an event in "/"; see `Namespace.on`.
+
+        "new_namespace" is the server's own: a plain function, called at once with each namespace that is made from
+        then on, before anybody is in it.
+        """
+        if event == NEW_NAMESPACE:
+            if concurrent or thread:
+                raise TypeError(
+                    f"the handler for {NEW_NAMESPACE!r} is called at once, neither beside others nor in a thread"
+                )
+            return self._on_new_namespace if function is None else self._on_new_namespace(function)
         if function is None:
             return self._root.on(event, concurrent=concurrent, thread=thread)
         return self._root.on(event, function, concurrent=concurrent, thread=thread)
@@ -161,6 +218,22 @@ class Server(Broadcaster):
     def use(self, middleware: AnyMiddleware, /) -> AnyMiddleware:
         """Register a middleware of "/"; see `Namespace.use`."""
         return self._root.use(middleware)
+
+    @overload
+    def on_server_side(self, event: str, /) -> Callable[[Function], Function]: ...
+    @overload
+    def on_server_side(self, event: str, function: Function, /) -> Function: ...
+    def on_server_side(self, event: str, function: Callable[..., Any] | None = None, /) -> Any:
+        """Register what answers an event of another server in "/"; see `Namespace.on_server_side`."""
+        return self._root.on_server_side(event) if function is None else self._root.on_server_side(event, function)
+
+    def server_side_emit(self, event: str, *args: Any) -> Sent:
+        """Tell the other servers of the cluster something, in "/"; see `Namespace.server_side_emit`."""
+        return self._root.server_side_emit(event, *args)
+
+    async def server_side_call(self, event: str, *args: Any, timeout: float = DEFAULT_SERVER_SIDE_TIMEOUT) -> list[Any]:
+        """Ask the other servers of the cluster, in "/"; see `Namespace.server_side_call`."""
+        return await self._root.server_side_call(event, *args, timeout=timeout)
 
     def statistics(self) -> dict[str, int]:
         """Return how many sessions are open, and how many sockets in how many namespaces."""
@@ -189,7 +262,7 @@ class Server(Broadcaster):
         loop = asyncio.get_running_loop()
         end = loop.time() + self.limits.close_timeout
         at_work: set[asyncio.Future[None]] = set()
-        for namespace in self.namespaces.values():
+        for namespace in list(self.namespaces.values()):  # children go with their last socket
             for socket in list(namespace.sockets.values()):
                 socket.leave_namespace(DisconnectReason.SERVER_SHUTTING_DOWN)
                 done = socket.handlers_done()
@@ -199,6 +272,14 @@ class Server(Broadcaster):
         await self.engine.close()
         if at_work:
             await asyncio.wait(at_work, timeout=max(end - loop.time(), 0))
+
+    def _on_new_namespace(self, function: Function) -> Function:
+        if not callable(function) or is_coroutine_function(function):
+            raise TypeError(
+                f"the handler for {NEW_NAMESPACE!r} must be a plain function: it is over before anybody enters"
+            )
+        self._new_namespace = function
+        return function
 
     def _open_session(self, session: Session, request: Opening) -> Connection:
         return Connection(self, session, request, self.limits)

@@ -27,6 +27,7 @@ from telex.socketio.events import CONNECTED, SENDING, State
 from telex.socketio.fastpath import Emitter
 from telex.socketio.handlers import Handler, Inbox, Job, call
 from telex.socketio.reasons import DisconnectReason
+from telex.socketio.remote import RemoteSocket
 from telex.streams.deadlines import Deadline, deadlines_of
 from telex.types import Headers
 
@@ -135,19 +136,7 @@ class Socket(Emitter):
         `Limits.max_room_name`, and past `Limits.max_rooms_per_socket`; no room is joined then.
         """
         self.check_thread()
-        if self.state is State.DISCONNECTED:
-            return
-        limits, joined = self.nsp.limits, self.nsp.rooms.rooms_of(self)
-        new = set(names(rooms)) - joined - {self.id}
-        for room in new:
-            if room in self.nsp.sockets:
-                raise ValueError(f"{room!r} is the id of another socket, whose private room cannot be joined")
-            if len(room) > limits.max_room_name:
-                raise ValueError(f"a room's name can have {limits.max_room_name} characters at most, not {len(room)}")
-        if len(joined) + len(new) > limits.max_rooms_per_socket:
-            raise ValueError(f"a socket can be in {limits.max_rooms_per_socket} rooms at most")
-        for room in new:
-            self.nsp.rooms.join(self, room)
+        self.enter_rooms(self.new_rooms(names(rooms)))
 
     def leave(self, room: str) -> None:
         """Leave a room; nothing happens if the socket is not in it."""
@@ -205,7 +194,7 @@ class Socket(Emitter):
     @property
     def local(self) -> BroadcastOperator:
         """Address everyone on this node but this client."""
-        return self.broadcast
+        return self.broadcast.local
 
     def disconnect(self, close: bool = False) -> None:
         """Leave the namespace, or end the client's whole connection with `close=True`.
@@ -268,6 +257,35 @@ class Socket(Emitter):
     def handlers_done(self) -> asyncio.Future[None] | None:
         """Return what is done when its handlers have ended; None where none is at work."""
         return None if self._inbox is None else self._inbox.done()
+
+    def new_rooms(self, rooms: Iterable[str]) -> set[str]:
+        """Return those of these rooms that it would join: none once it has left. Raises as `join`."""
+        if self.state is State.DISCONNECTED:
+            return set()
+        limits, joined = self.nsp.limits, self.nsp.rooms.rooms_of(self)
+        new = set(rooms) - joined - {self.id}
+        for room in new:
+            if room in self.nsp.sockets:
+                raise ValueError(f"{room!r} is the id of another socket, whose private room cannot be joined")
+            if len(room) > limits.max_room_name:
+                raise ValueError(f"a room's name can have {limits.max_room_name} characters at most, not {len(room)}")
+        if len(joined) + len(new) > limits.max_rooms_per_socket:
+            raise ValueError(f"a socket can be in {limits.max_rooms_per_socket} rooms at most")
+        return new
+
+    def enter_rooms(self, rooms: Iterable[str]) -> None:
+        """Join rooms that `new_rooms` has found."""
+        for room in rooms:
+            if self.state is State.DISCONNECTED:  # who was told of the room before has sent it off
+                return
+            self.nsp.rooms.join(self, room)
+
+    def as_remote(self) -> RemoteSocket:
+        """Return what `fetch_sockets` tells of it. Nothing is made that it does not have yet: it is to stay small."""
+        handshake = partial(self.connection.handshake, self._auth, self._since)
+        return RemoteSocket(
+            self.nsp, self.id, frozenset(self.rooms), {} if self._data is None else self._data, handshake
+        )
 
     def send_packets(self, packets: Sequence[Packet], *, volatile: bool = False) -> bool:
         """Send packets that belong together, volatile ones only if they leave at once; `False` if they were dropped."""
