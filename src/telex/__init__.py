@@ -15,13 +15,14 @@ from telex.errors import (
     HandshakeError,
     InvalidStatus,
     ProtocolError,
+    StreamError,
     TelexError,
     TooManyAcks,
 )
 from telex.limits import Limits
 from telex.serving.asgi import Server
 from telex.serving.run import run
-from telex.socketio import BroadcastOperator, DisconnectReason, Handshake, Namespace, Sent, Socket
+from telex.socketio import BroadcastOperator, DisconnectReason, Handshake, Namespace, Sent, SlowConsumers, Socket
 from telex.types import Headers
 
 __all__ = [
@@ -41,7 +42,9 @@ __all__ = [
     "ProtocolError",
     "Sent",
     "Server",
+    "SlowConsumers",
     "Socket",
+    "StreamError",
     "TelexError",
     "TooManyAcks",
     "run",

@@ -332,6 +332,11 @@ class Session(MessageSender):
         return self.buffered_bytes <= self.high_mark
 
     @property
+    def takes_at_once(self) -> bool:
+        """Whether a packet sent now surely does not wait: nothing does, and no poll has to come first."""
+        return self.is_clear and self.transport.plain is not None
+
+    @property
     def is_lagging(self) -> bool:
         """Whether the peer has had no room since it was last heard to have some."""
         return self._lag is not None

@@ -14,11 +14,13 @@ from typing import Any, TypeVar, cast, overload
 
 from telex.engineio import AllowRequest, Cookie, Cors, Engine, Opening, Session
 from telex.limits import Limits, default_max_connections
+from telex.socketio.backlog import SlowConsumers
 from telex.socketio.broadcast import Broadcaster, BroadcastOperator
 from telex.socketio.connection import Connection
 from telex.socketio.fastpath import EventParser
 from telex.socketio.namespace import AnyMiddleware, Function, Namespace
 from telex.socketio.reasons import DisconnectReason
+from telex.socketio.statistics import ServerStatistics, of_server
 
 __all__ = ["Server"]
 
@@ -47,6 +49,8 @@ class Server(Broadcaster):
         cors_credentials: whether those may send cookies.
         cors_headers: request headers that those may set, such as "authorization".
         allow_request: a function that decides on each handshake.
+        slow_consumers: what happens to events for a client that has no room: "close", "drop newest" or "drop oldest"
+            (`SlowConsumers`); `room_policy` says it for the events to one room.
         limits: every other bound; the options above that are also bounds win over it.
 
     Raises `TypeError` for an unknown option, `ValueError` for a bad value.
@@ -70,6 +74,7 @@ class Server(Broadcaster):
         cors_credentials: bool = False,
         cors_headers: Sequence[str] = ("content-type",),
         allow_request: AllowRequest | None = None,
+        slow_consumers: SlowConsumers | str = SlowConsumers.CLOSE,
         limits: Limits | None = None,
     ) -> None:
         if not path.startswith("/"):
@@ -85,6 +90,7 @@ class Server(Broadcaster):
         self.limits = replace(limits or Limits(), **changes)
         self.path = path.rstrip("/") or "/"
         self.transports = tuple(transports)
+        self.slow_consumers = SlowConsumers(slow_consumers)
         self.per_message_deflate = per_message_deflate
         self.namespaces: dict[str, Namespace] = {}
         self.parser = EventParser(self.limits)
@@ -117,7 +123,7 @@ class Server(Broadcaster):
         is_in_use = old is not None and (old.handlers or old.catch_alls or old.middlewares or old.sockets)
         if old is not None and (old.name != "/" or is_in_use):
             raise ValueError(f"there is a namespace {namespace.name!r} already")
-        namespace.bind(self, self.limits)
+        namespace.bind(self, self.limits, self.slow_consumers)
         self.namespaces[namespace.name] = namespace
         if namespace.name == "/":
             self._root = namespace
@@ -162,13 +168,13 @@ class Server(Broadcaster):
         """Register a middleware of "/"; see `Namespace.use`."""
         return self._root.use(middleware)
 
-    def statistics(self) -> dict[str, int]:
-        """Return how many sessions are open, and how many sockets in how many namespaces."""
-        return {
-            "sessions": len(self.engine.sessions),
-            "namespaces": len(self.namespaces),
-            "sockets": sum(len(namespace.sockets) for namespace in self.namespaces.values()),
-        }
+    def room_policy(self, room: str, policy: SlowConsumers | str | None) -> None:
+        """Say what happens to events to a room of "/" for slow consumers; see `Namespace.room_policy`."""
+        self._root.room_policy(room, policy)
+
+    def statistics(self) -> ServerStatistics:
+        """Return how many there are of everything, what waits, and what was dropped. O(sessions + sockets)."""
+        return of_server(self)
 
     async def close(self, *, drain: float = 0.0) -> None:
         """Disconnect everybody with "server shutting down"; wait until what was sent has left and handlers have ended.
@@ -196,6 +202,7 @@ class Server(Broadcaster):
                 # One without a task is in its first step, which is what calls this.
                 if done is not None and socket.worker not in (None, asyncio.current_task()):
                     at_work.add(done)
+            at_work |= namespace.streams.tasks - {asyncio.current_task()}
         await self.engine.close()
         if at_work:
             await asyncio.wait(at_work, timeout=max(end - loop.time(), 0))
