@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -468,4 +468,3 @@ def test_volatile_events_that_are_dropped_are_counted() -> None:
     run(main)
 
 
-Main = Callable[[], Coroutine[Any, Any, None]]
