@@ -124,8 +124,7 @@ def test_the_generator_waits_while_its_client_takes_nothing() -> None:
 def test_the_generator_waits_for_room_too() -> None:
     async def main() -> None:
         io, notes = serve(telex.Limits(send_buffer_high=100, stream_window=1000))
-        client, socket = await join(io)
-        listener = Listener(client)
+        client, _ = await join(io)
         client.hold()
         client.send('27["count"]')
         await settle()
@@ -346,7 +345,7 @@ def test_a_generator_that_would_not_be_cancelled_is_closed() -> None:
 
 def test_too_many_streams_of_one_client() -> None:
     async def main() -> None:
-        io, notes = serve()
+        io, _ = serve()
         client, _ = await join(io)
         listener = Listener(client)
         first = await listener.open("count")

@@ -15,9 +15,16 @@ if TYPE_CHECKING:
     from telex.socketio.backlog import Drops
     from telex.socketio.namespace import Namespace
     from telex.socketio.server import Server
-    from telex.socketio.socket import Socket
 
-__all__ = ["Dropped", "NamespaceStatistics", "ServerStatistics", "SocketStatistics", "as_dropped", "of_namespace", "of_server"]
+__all__ = [
+    "Dropped",
+    "NamespaceStatistics",
+    "ServerStatistics",
+    "SocketStatistics",
+    "as_dropped",
+    "of_namespace",
+    "of_server",
+]
 
 
 class Dropped(TypedDict):

@@ -112,7 +112,18 @@ class Streams:
 class Stream:
     """Send what a generator yields, as fast as the client takes it. Its life is its task's."""
 
-    __slots__ = ("_id", "_is_stopped", "_items", "_limits", "_name", "_operator", "_socket", "_taken", "_untaken", "task")
+    __slots__ = (
+        "_id",
+        "_is_stopped",
+        "_items",
+        "_limits",
+        "_name",
+        "_operator",
+        "_socket",
+        "_taken",
+        "_untaken",
+        "task",
+    )
 
     def __init__(
         self, stream_id: str, name: str, items: AsyncGenerator[Any, None], socket: Socket, limits: Limits
