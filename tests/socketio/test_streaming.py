@@ -155,6 +155,32 @@ def test_a_client_that_takes_nothing_for_too_long_is_told_so() -> None:
     run(main)
 
 
+def test_that_the_server_lags_is_not_the_client_s_fault() -> None:
+    async def main() -> None:
+        limits = telex.Limits(stream_window=1, recv_queue_high=1, ping_interval=1000)
+        io, _ = serve(limits)
+        release = asyncio.Event()
+
+        @io.of("/busy").on("lag")
+        async def lag(socket: telex.Socket) -> None:
+            await release.wait()
+
+        client, _ = await join(io)
+        await client.connect("/busy")
+        listener = Listener(client)
+        stream = await listener.open("count")
+        for _ in range(4):
+            client.emit("lag", nsp="/busy")
+        await listener.take(stream)  # is not read
+        await advance(100)
+        assert client.n_unsaid == 2
+        release.set()
+        await listener.hear()
+        assert listener.items(stream) == [0, 1]
+
+    run(main)
+
+
 def test_a_generator_may_take_its_time() -> None:
     async def main() -> None:
         io = telex.Server(limits=LIMITS)

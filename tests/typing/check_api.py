@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypedDict, assert_type
 
 import telex
@@ -48,6 +48,14 @@ def plain(socket: telex.Socket, n: int = 0) -> tuple[str, int]:
 
 @io.of("/admin").on("aside", concurrent=True)
 async def aside(socket: telex.Socket) -> None: ...
+
+
+@io.on("ticker")
+async def ticker(socket: telex.Socket, n: int) -> AsyncIterator[int]:
+    if n < 0:
+        raise telex.StreamError("too few")
+    for i in range(n):
+        yield i
 
 
 @io.on_any
