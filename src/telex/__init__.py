@@ -22,7 +22,18 @@ from telex.errors import (
 from telex.limits import Limits
 from telex.serving.asgi import Server
 from telex.serving.run import run
-from telex.socketio import BroadcastOperator, DisconnectReason, Handshake, Namespace, Sent, SlowConsumers, Socket
+from telex.socketio import (
+    BroadcastOperator,
+    DisconnectReason,
+    Handshake,
+    Namespace,
+    NamespaceStatistics,
+    Sent,
+    ServerStatistics,
+    SlowConsumers,
+    Socket,
+    SocketStatistics,
+)
 from telex.types import Headers
 
 __all__ = [
@@ -39,11 +50,14 @@ __all__ = [
     "InvalidStatus",
     "Limits",
     "Namespace",
+    "NamespaceStatistics",
     "ProtocolError",
     "Sent",
     "Server",
+    "ServerStatistics",
     "SlowConsumers",
     "Socket",
+    "SocketStatistics",
     "StreamError",
     "TelexError",
     "TooManyAcks",

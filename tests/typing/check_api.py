@@ -121,6 +121,19 @@ async def say(socket: telex.Socket) -> None:
     io.emit(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+async def give_way(socket: telex.Socket) -> None:
+    await socket.latest("k").emit("price", 1)
+    await io.to("room").latest("k").emit("price", 1)
+    io.room_policy("ticks", "drop oldest")
+    io.of("/a").room_policy("ticks", telex.SlowConsumers.DROP_NEWEST)
+    assert_type(io.statistics(), telex.ServerStatistics)
+    assert_type(io.statistics()["transports"], dict[str, int])
+    assert_type(io.of("/a").statistics(), telex.NamespaceStatistics)
+    assert_type(socket.statistics(), telex.SocketStatistics)
+    assert_type(socket.statistics()["dropped"]["oldest"], int)
+    socket.latest(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 def look(socket: telex.Socket) -> None:
     assert_type(socket.id, str)
     assert_type(socket.nsp, telex.Namespace)
