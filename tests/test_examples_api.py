@@ -76,6 +76,23 @@ def test_the_example_in_the_readme() -> None:
     run(main)
 
 
+def test_the_ticker() -> None:
+    async def main() -> None:
+        source = (EXAMPLES / "ticker.py").read_text()
+        assert source.split('"""\n\n')[1] in (EXAMPLES.parent / "docs/streams.md").read_text()
+        client, _ = await join(load(source)["io"])
+        client.emit("ticker", 2, ack_id=1)
+        await advance(1)
+        assert await client.heard() == [
+            '31[{"stream":"1"}]',
+            '20["telex:stream","1","next",0]',
+            '21["telex:stream","1","next",1]',
+            '2["telex:stream","1","end"]',
+        ]
+
+    run(main)
+
+
 SAYINGS = {
     'io.emit("news", {"n": 1})': ('2["news",{"n":1}]', "ann bob cat"),
     'io.to("room").emit("news", data)': ('2["news",[1,2]]', "ann bob"),

@@ -24,6 +24,7 @@ __all__ = [
     "InvalidStatus",
     "ProtocolError",
     "SocketPacketError",
+    "StreamError",
     "TelexError",
     "TooManyAcks",
 ]
@@ -134,6 +135,20 @@ class TooManyAcks(TelexError):
 
     def __str__(self) -> str:
         return f"the client already owes {self.maximum} acknowledgements"
+
+
+class StreamError(TelexError):
+    """End a stream of events: raised by a handler that is an async generator, and `message` is what its client hears.
+
+    What else a generator raises is logged, and the client hears no more than that there was an error.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class ConnectRefused(TelexError, ConnectionRefusedError):

@@ -71,6 +71,12 @@ class Limits:
     """Bytes waiting to be sent above which the connection is closed."""
     slow_consumer_timeout: float = 10.0
     """How long a peer may keep us above `send_buffer_high` without taking a byte."""
+    max_droppable_events: int = 1024
+    """Events that wait for one socket under the policy "drop oldest"; from there on the oldest are dropped."""
+    max_droppable_bytes: int = 1 * MIB
+    """The same in bytes; a quarter of `send_buffer_max`, so that what may not be dropped has room yet."""
+    max_latest_keys: int = 64
+    """Keys under which `latest` values wait for one socket; values under further ones are sent like any event."""
 
     # Life and death of a connection.
     close_timeout: float = 5.0
@@ -125,6 +131,12 @@ class Limits:
     """Characters of a room's name, which programs like to take from clients."""
     max_pending_acks: int = 10_000
     """Acknowledgements awaited from one client."""
+    max_streams_per_socket: int = 16
+    """Streams of events that one client may have open in a namespace; a further call is answered with an error."""
+    stream_window: int = 16
+    """Items of one stream that were sent and that its client has not taken; then the generator waits."""
+    stream_timeout: float = 30.0
+    """How long a stream waits for its client to take an item; then it ends with an error."""
     max_inflight_handlers: int = 64
     """`concurrent=True` handlers of one socket that run at once; ordered handlers run one at a time."""
     max_events_per_second: float | None = None

@@ -65,7 +65,13 @@ async def run(ws: str, scene: Callable[[telex.Socket], Awaitable[None]], limits:
     io = telex.Server(limits=limits)
     met: asyncio.Future[telex.Socket] = asyncio.get_running_loop().create_future()
     reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    io.on("connect", met.set_result)
+    io.room_policy("ticks", "drop oldest")
+
+    @io.on("connect")
+    def connected(socket: telex.Socket) -> None:
+        socket.join("ticks")
+        met.set_result(socket)
+
     io.on("disconnect", lambda _, why: reason.set_result(why))
     async with serving(io, ws) as port, deaf_client(port), asyncio.timeout(60):
         await scene(await met)
@@ -140,6 +146,41 @@ def test_e31_a_client_that_does_not_poll_is_bounded_too() -> None:
             assert b"Session ID unknown" in await ask(port, "GET", sid)
 
     asyncio.run(main())
+
+
+def test_a_client_that_polls_late_gets_the_latest_only() -> None:
+    async def main() -> None:
+        io = telex.Server()
+        met: asyncio.Future[telex.Socket] = asyncio.get_running_loop().create_future()
+        io.on("connect", met.set_result)
+        async with serving(io, WEBSOCKET_CLASSES[0]) as port, asyncio.timeout(60):
+            sid = (await ask(port, "GET", "")).split(b'"sid":"')[1][:20].decode()
+            assert (await ask(port, "POST", sid, b"40")).endswith(b"ok")
+            socket = await met
+            for value in range(1000):
+                await socket.latest("price").emit("price", value)
+                io.latest("volume").emit("volume", value)
+            answer = await ask(port, "GET", sid)
+            assert answer.endswith(b'\x1e42["price",999]\x1e42["volume",999]')
+            assert answer.count(b"price") == answer.count(b"volume") == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("ws", WEBSOCKET_CLASSES)
+def test_dropping_the_oldest_keeps_within_its_bounds(ws: str) -> None:
+    async def scene(socket: telex.Socket) -> None:
+        for _ in range(1000):
+            socket.nsp.server.to("ticks").emit("blob", BLOB)
+            await asyncio.sleep(0)
+        found = socket.statistics()
+        assert found["dropped"]["oldest"] > 100
+        assert found["buffered_bytes"] < LIMITS.send_buffer_high + 200_000 + SLACK
+        assert socket.connected
+        socket.disconnect(close=True)
+
+    limits = telex.Limits(max_droppable_bytes=200_000, send_buffer_max=1_000_000, slow_consumer_timeout=30.0)
+    assert asyncio.run(run(ws, scene, limits)) == telex.DisconnectReason.SERVER_NAMESPACE_DISCONNECT
 
 
 async def ask(port: int, method: str, sid: str, body: bytes = b"") -> bytes:

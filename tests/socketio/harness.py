@@ -295,3 +295,9 @@ def note(io: telex.Server | telex.Namespace, *events: str) -> list[tuple[Any, ..
     for event in events:
         io.on(event, make(event))
     return calls
+
+
+def counts(io: telex.Server) -> dict[str, int]:
+    """Return how many there are of what lives."""
+    found = io.statistics()
+    return {"sessions": found["sessions"], "namespaces": found["namespaces"], "sockets": found["sockets"]}

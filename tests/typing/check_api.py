@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypedDict, assert_type
 
 import telex
@@ -49,6 +49,14 @@ def plain(socket: telex.Socket, n: int = 0) -> tuple[str, int]:
 
 @io.of("/admin").on("aside", concurrent=True)
 async def aside(socket: telex.Socket) -> None: ...
+
+
+@io.on("ticker")
+async def ticker(socket: telex.Socket, n: int) -> AsyncIterator[int]:
+    if n < 0:
+        raise telex.StreamError("too few")
+    for i in range(n):
+        yield i
 
 
 @io.on_any
@@ -112,6 +120,19 @@ async def say(socket: telex.Socket) -> None:
     socket.disconnect(close=True)
     io.to(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     io.emit(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def give_way(socket: telex.Socket) -> None:
+    await socket.latest("k").emit("price", 1)
+    await io.to("room").latest("k").emit("price", 1)
+    io.room_policy("ticks", "drop oldest")
+    io.of("/a").room_policy("ticks", telex.SlowConsumers.DROP_NEWEST)
+    assert_type(io.statistics(), telex.ServerStatistics)
+    assert_type(io.statistics()["transports"], dict[str, int])
+    assert_type(io.of("/a").statistics(), telex.NamespaceStatistics)
+    assert_type(socket.statistics(), telex.SocketStatistics)
+    assert_type(socket.statistics()["dropped"]["oldest"], int)
+    socket.latest(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def look(socket: telex.Socket) -> None:

@@ -7,7 +7,8 @@ Theory of operation. A session has one transport at a time. While a long-polling
 the *candidate*, is probed beside it; when the client says "upgrade" on the candidate, that becomes the transport and
 the old one is discarded, so order is kept. A client whose probe was answered no longer polls, so the upgrade goes on
 even while the session closes. Packets that the transport cannot take now wait in the session's buffer,
-which is bounded. The states and what moves between them stand in `TRANSITIONS`; anything else a peer sends is an
+which is bounded; what waits there can be taken back, so a polite transport is handed no more than it has room for. The
+states and what moves between them stand in `TRANSITIONS`; anything else a peer sends is an
 `EnginePacketError` and ends the session with `parse error`.
 
 Source: Engine.IO protocol v4, "Heartbeat" and "Upgrade".
@@ -18,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from telex.engineio.fastpath import MessageSender
@@ -44,6 +46,8 @@ POLL_LINGER = 30.0
 
 
 PINGS = (PING,)
+
+_tickets = count()  # never twice the same, so an old one finds nothing
 
 
 class State(Enum):
@@ -208,6 +212,11 @@ class Lag:
     left_bytes: int
 
 
+def weigh(packets: Sequence[Packet]) -> int:
+    """Return what packets weigh in a buffer, in bytes."""
+    return sum(packet.n_bytes for packet in packets)
+
+
 def send_to_all(sessions: Sequence[Session], packets: Sequence[Packet], high_mark: int) -> None:
     """Send the same packets to many sessions: encoded once, and in one walk over all that are clear and on a stream.
 
@@ -275,7 +284,7 @@ class Session(MessageSender):
         self._limits = limits
         self._deadlines = deadlines
         self._finished = finished
-        self._buffer: list[Packet] | None = None  # what waits
+        self._buffer: dict[int, Sequence[Packet]] | None = None  # what waits, by ticket, in order
         self._buffer_bytes = 0
         self.is_clear = True
         self.high_mark = limits.send_buffer_high
@@ -322,6 +331,16 @@ class Session(MessageSender):
         """Whether the peer keeps up: a polite sender waits until it does."""
         return self.buffered_bytes <= self.high_mark
 
+    @property
+    def takes_at_once(self) -> bool:
+        """Whether a packet sent now surely does not wait: nothing does, and no poll has to come first."""
+        return self.is_clear and self.transport.plain is not None
+
+    @property
+    def is_lagging(self) -> bool:
+        """Whether the peer has had no room since it was last heard to have some."""
+        return self._lag is not None
+
     def send(self, packets: Sequence[Packet]) -> None:
         """Send packets that belong together, in order and with nothing between them.
 
@@ -330,16 +349,37 @@ class Session(MessageSender):
         sent a message of any size: that is the program's own choice.
         From then on, and after the end, packets are dropped.
         """
+        if not (self.is_clear and self._offer(packets)):
+            self._enqueue(packets)
+
+    def post(self, packets: Sequence[Packet]) -> int | None:
+        """Send packets as `send` does, and return the ticket with which `withdraw` takes them back while they wait.
+
+        Returns: `None` when they do not wait: they have left, or were dropped because the session is at its end.
+        """
         if self.is_clear and self._offer(packets):
-            return
-        if not self.is_open or self._overflow_alarm is not None:
-            return
-        n_bytes = sum(packet.n_bytes for packet in packets)
-        if not self.has_room and self.buffered_bytes + n_bytes > self._limits.send_buffer_max:
-            self._overflow_alarm = self._after(0, lambda: self._abandon(CloseReason.SLOW_CONSUMER))
-            self.is_clear = False
-        else:
-            self._push(packets, n_bytes)
+            return None
+        ticket = self._enqueue(packets)
+        return ticket if ticket is not None and self.is_waiting(ticket) else None
+
+    def is_waiting(self, ticket: int) -> bool:
+        """Whether what was posted has not been handed to the transport yet."""
+        return self._buffer is not None and ticket in self._buffer
+
+    def withdraw(self, ticket: int) -> bool:
+        """Take back what was posted and still waits; `False` if it does not. O(1).
+
+        That is no progress of the peer, and who waits for room is not told of it: a `post` or `flush` follows.
+        """
+        packets = None if self._buffer is None else self._buffer.pop(ticket, None)
+        if packets is None:
+            return False
+        n_bytes = weigh(packets)
+        self._buffer_bytes -= n_bytes
+        if self._lag is not None:
+            self._lag.left_bytes -= n_bytes
+        self._clear()
+        return True
 
     def lag(self) -> None:
         """Hear that what was just written has left the peer without room."""
@@ -383,8 +423,7 @@ class Session(MessageSender):
     def flush(self) -> None:
         """Hand waiting packets to the transport; a transport calls it whenever it becomes writable."""
         if self._buffer and self.transport.is_writable:
-            packets, self._buffer, self._buffer_bytes = self._buffer, None, 0
-            self.transport.send(packets)
+            self._hand_over()
             self._clear()
         if self.state in CLOSING_STATES and not self._buffer:
             self.transport.close()
@@ -558,10 +597,50 @@ class Session(MessageSender):
             self._begin_lag(buffered)
         return True
 
-    def _push(self, packets: Sequence[Packet], n_bytes: int) -> None:
+    def _enqueue(self, packets: Sequence[Packet]) -> int | None:
+        """Let packets wait; return their ticket, or None where they are dropped."""
+        if not self.is_open or self._overflow_alarm is not None:
+            return None
+        n_bytes = weigh(packets)
+        if not self.has_room and self.buffered_bytes + n_bytes > self._limits.send_buffer_max:
+            self._overflow_alarm = self._after(0, lambda: self._abandon(CloseReason.SLOW_CONSUMER))
+            self.is_clear = False
+            return None
+        return self._push(packets, n_bytes)
+
+    def _hand_over(self) -> None:
+        """Give the transport what waits: a poll all of it, a WebSocket no more than it has room for."""
+        if self.transport.name == "polling":
+            waiting, self._buffer, self._buffer_bytes = self._buffer or {}, None, 0
+            self.transport.send([packet for packets in waiting.values() for packet in packets])
+            return
+        while self._buffer and self.transport.is_writable:
+            self.transport.send(self._take(self.high_mark))
+        if not self._buffer:
+            self._buffer = None
+
+    def _take(self, n_bytes: int) -> list[Packet]:
+        """Take what waits out of the buffer, in order, until it is so much or more."""
+        taken: list[Packet] = []
+        tickets: list[int] = []
+        buffer = self._buffer or {}
+        n_taken = 0
+        for ticket, packets in buffer.items():
+            taken += packets
+            tickets.append(ticket)
+            n_taken += weigh(packets)
+            if n_taken >= n_bytes:
+                break
+        for ticket in tickets:
+            del buffer[ticket]
+        self._buffer_bytes -= n_taken
+        return taken
+
+    def _push(self, packets: Sequence[Packet], n_bytes: int) -> int:
         if self._buffer is None:
-            self._buffer = []
-        self._buffer.extend(packets)
+            self._buffer = {}
+        ticket = next(_tickets)
+        self._buffer[ticket] = packets
         self._buffer_bytes += n_bytes
         if self._lag is not None:
             self._lag.left_bytes += n_bytes
@@ -569,6 +648,7 @@ class Session(MessageSender):
         self.flush()
         if self._lag is None and not self.has_room:
             self._begin_lag(self.buffered_bytes)
+        return ticket
 
     def _move(self, move: Move) -> None:
         self.state = TRANSITIONS[self.state, move]

@@ -4,6 +4,7 @@ Source: Socket.IO protocol v5.
 """
 
 from telex.socketio.adapter import Adapter
+from telex.socketio.backlog import SlowConsumers
 from telex.socketio.broadcast import BroadcastOperator, Sent
 from telex.socketio.namespace import Namespace
 from telex.socketio.parents import ParentNamespace
@@ -11,6 +12,7 @@ from telex.socketio.reasons import DisconnectReason
 from telex.socketio.remote import RemoteSocket
 from telex.socketio.server import Server
 from telex.socketio.socket import Handshake, Socket, SocketOperator
+from telex.socketio.statistics import NamespaceStatistics, ServerStatistics, SocketStatistics
 
 __all__ = [
     "Adapter",
@@ -18,10 +20,14 @@ __all__ = [
     "DisconnectReason",
     "Handshake",
     "Namespace",
+    "NamespaceStatistics",
     "ParentNamespace",
     "RemoteSocket",
     "Sent",
     "Server",
+    "ServerStatistics",
+    "SlowConsumers",
     "Socket",
     "SocketOperator",
+    "SocketStatistics",
 ]

@@ -16,7 +16,7 @@ from telex.errors import TooManyAcks
 __all__ = ["Acks", "Answer", "as_values", "from_values"]
 
 Answer = Callable[[list[Any] | None], None]
-"""Take the answer's values, or `None` when there will be none because the client left."""
+"""Take the answer's values, or `None` when there will be none: the client left, or the event was dropped."""
 
 
 class Acks:
@@ -48,6 +48,12 @@ class Acks:
             return False
         answer(values)
         return True
+
+    def fail(self, ack_id: int) -> None:
+        """Tell who waits for it that there will be no answer: the event was dropped."""
+        answer = self._pending.pop(ack_id, None)
+        if answer is not None:
+            answer(None)
 
     def abandon(self) -> None:
         """Tell all who wait that there will be no answer."""

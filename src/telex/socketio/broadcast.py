@@ -12,9 +12,10 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from telex.engineio import send_to_all
+from telex.engineio import Packet, send_to_all
 from telex.errors import AckTimeout, TooManyAcks
 from telex.socketio.acks import from_values
+from telex.socketio.backlog import SlowConsumers, check_key
 
 if TYPE_CHECKING:
     from telex.socketio.namespace import Namespace
@@ -37,12 +38,22 @@ def names(given: str | Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """Say how events are sent. `timeout` is in seconds and bounds the wait for acknowledgements."""
+    """Say how events are sent.
+
+    `timeout` is in seconds and bounds the wait for acknowledgements. `latest` is the key under which only the newest
+    waits, `policy` what happens where there is no room, the server's policy where it is `None`.
+    """
 
     volatile: bool = False
     compress: bool = True
     timeout: float | None = None
     local: bool = False
+    latest: str | None = None
+    policy: SlowConsumers | None = None
+
+    def __post_init__(self) -> None:
+        if self.volatile and self.latest is not None:
+            raise ValueError("a volatile event never waits, so there is none for latest() to replace: choose one")
 
     @property
     def call_timeout(self) -> float:
@@ -133,6 +144,11 @@ class Broadcaster(ABC):
         operator = self._operator
         return operator._with(flags=replace(operator._flags, volatile=True))
 
+    def latest(self, key: str) -> BroadcastOperator:
+        """Let only the newest unsent event under this key wait, for each recipient; see `Socket.latest`."""
+        operator = self._operator
+        return operator._with(flags=replace(operator._flags, latest=check_key(key)))
+
     def compress(self, compress: bool) -> BroadcastOperator:
         """Say whether the event may be compressed, where compression is on."""
         operator = self._operator
@@ -149,7 +165,8 @@ class Broadcaster(ABC):
         """Send an event to everyone addressed.
 
         The event is sent when this is called; awaiting the result lets others run and waits for no recipient. Those
-        that lag are passed by with `volatile`, and disconnected at `Limits.send_buffer_max`.
+        that lag are passed by with `volatile`, and disconnected at `Limits.send_buffer_max`, unless the policy for
+        slow consumers says otherwise (`SlowConsumers`).
         Raises `ValueError` for a reserved name, `TypeError` for data that cannot be sent, and `RuntimeError` in another
         thread than the event loop's (`loop.call_soon_threadsafe(io.emit, ...)` is for these); nobody has got it then.
         """
@@ -254,18 +271,34 @@ class BroadcastOperator(Broadcaster):
         self._namespace.check_thread()
         packets = self._namespace.encode_event(event, args, compress=self._flags.compress)
         sockets = self._namespace.select(self._rooms, self._excluded)
-        if self._flags.volatile:
-            for socket in sockets:
-                socket.send_packets(packets, volatile=True)
-        elif sockets:
+        flags, policy = self._flags, self._namespace.policy_for(self._rooms)
+        if flags.volatile or flags.latest is not None or policy is not SlowConsumers.CLOSE:
+            self._post(sockets, packets, replace(flags, policy=policy))
+        else:
+            self._send(sockets, packets)
+        return Sent()
+
+    def _send(self, sockets: Sequence[Socket], packets: Sequence[Packet]) -> None:
+        """Send to all alike."""
+        if sockets:
             sessions = [socket.connection.session for socket in sockets]
             send_to_all(sessions, packets, self._namespace.limits.send_buffer_high)
-        return Sent()
+
+    def _post(self, sockets: Sequence[Socket], packets: Sequence[Packet], flags: Flags) -> None:
+        """Send to each as it can take it; those that keep up are one crowd."""
+        crowd: list[Socket] = []
+        others = sockets
+        if not flags.volatile:
+            crowd = [socket for socket in sockets if socket.connection.session.takes_at_once]
+            others = [socket for socket in sockets if not socket.connection.session.takes_at_once]
+        self._send(crowd, packets)
+        for socket in others:
+            socket.post(packets, flags)
 
     async def _call(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
         namespace = self._namespace
         namespace.check_thread()
-        ack_id = namespace.next_ack_id()
+        ack_id, flags = namespace.next_ack_id(), replace(self._flags, policy=namespace.policy_for(self._rooms))
         packets = namespace.encode_event(event, args, ack_id=ack_id, compress=self._flags.compress)
         sockets = namespace.select(self._rooms, self._excluded)
         responses: list[Any] = []
@@ -274,7 +307,7 @@ class BroadcastOperator(Broadcaster):
 
         def ask(socket: Socket) -> bool:
             try:
-                return socket.ask(packets, ack_id, answered, volatile=self._flags.volatile)
+                return socket.ask(packets, ack_id, answered, flags)
             except TooManyAcks:  # one client that never answers must not keep the others from being asked
                 return False
 

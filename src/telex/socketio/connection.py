@@ -170,6 +170,11 @@ class Connection(EventReceiver):
         elif was_full and not self._full:
             self.session.resume_reading()
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is read, because some socket's handlers lag."""
+        return bool(self._full)
+
     async def wait_room(self) -> None:
         """Wait until the session says that there is room again, or is over."""
         if self._room is None or self._room.done():

@@ -41,6 +41,7 @@ class Handler:
     """Hold a handler and what its signature says.
 
     `n_min` and `n_max` bound the arguments after the socket; `n_max` is `None` for `*args`. What is more is cut.
+    `is_stream` tells that it is an async generator function: see `streaming`.
     """
 
     function: Callable[..., Any]
@@ -49,6 +50,7 @@ class Handler:
     n_max: int | None
     is_async: bool
     is_concurrent: bool = False
+    is_stream: bool = False
 
 
 def make_handler(
@@ -62,8 +64,8 @@ def make_handler(
     """Check a handler's signature and wrap it.
 
     Args: `n_given` is the number of arguments after the socket that the library itself will give; it may take fewer.
-    Raises `TypeError` when the function cannot be called with a socket, or needs what it will not get. A builtin that
-    tells nobody its signature is taken at its word.
+    Raises `TypeError` when the function cannot be called with a socket, or needs what it will not get, and for a
+    generator that nobody would hear. A builtin that tells nobody its signature is taken at its word.
     """
     if not callable(function):
         raise TypeError(f"the handler for {name!r} must be callable, not {type(function).__name__}")
@@ -79,6 +81,15 @@ def make_handler(
     n_max = None if takes_rest else len(positional) - 1
     if n_given is not None and n_min > n_given:
         raise TypeError(f"the handler for {name!r} takes {n_min} arguments after the socket, but gets {n_given}")
+    if is_kind(function, inspect.isgeneratorfunction):
+        raise TypeError(f"the handler for {name!r} is a plain generator: `async def` makes it a stream of events")
+    if is_kind(function, inspect.isasyncgenfunction):
+        if n_given is not None:
+            raise TypeError(f"the handler for {name!r} cannot be a generator: nobody asks for its items")
+        if thread or concurrent:
+            raise TypeError(f"the handler for {name!r} is an async generator, which runs beside others by itself")
+        # It is no usual event's handler, and goes the long way.
+        return Handler(function, name, n_min, n_max, is_async=True, is_concurrent=True, is_stream=True)
     is_async = is_coroutine_function(function)
     if thread:
         if is_async:
@@ -97,7 +108,12 @@ def read_parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:
     """Whether it is known before a call that its result must be awaited."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+    return is_kind(function, inspect.iscoroutinefunction)
+
+
+def is_kind(function: Callable[..., Any], test: Callable[[Any], bool]) -> bool:
+    """Whether a test holds for a function, or for the `__call__` of another object."""
+    return test(function) or test(type(function).__call__)
 
 
 def in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -145,7 +161,6 @@ class Inbox:
     __slots__ = (
         "_customer",
         "_done",
-        "_is_paused",
         "_is_shut",
         "_is_working",
         "_limits",
@@ -153,6 +168,7 @@ class Inbox:
         "_pool",
         "_queue",
         "_queued_bytes",
+        "is_paused",
         "worker",
     )
 
@@ -164,7 +180,7 @@ class Inbox:
         self._queue: deque[Job] = deque()
         self._queued_bytes = 0
         self._is_working = False
-        self._is_paused = False
+        self.is_paused = False  # the reading of its connection
         self._is_shut = False
         self._n_concurrent = 0
         self.worker: asyncio.Task[None] | None = None  # the task that is at work
@@ -227,8 +243,8 @@ class Inbox:
         if self._customer.is_awaiting_ack:
             n_high, high_bytes = n_high * ACK_WAIT_FACTOR, high_bytes * ACK_WAIT_FACTOR
         is_full = len(self._queue) > n_high or self._queued_bytes > high_bytes
-        if is_full is not self._is_paused:
-            self._is_paused = is_full
+        if is_full is not self.is_paused:
+            self.is_paused = is_full
             self._customer.regulate(is_full)
 
     def _begin(self, job: Job) -> Awaitable[Any] | None:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from telex.engineio import MESSAGE_TEXT, Packet, message
 from telex.limits import Limits
 from telex.socketio.adapter import Adapter
-from telex.socketio.broadcast import Broadcaster, BroadcastOperator, Sent
+from telex.socketio.backlog import Backlog, Drops, SlowConsumers, least_lossy
+from telex.socketio.broadcast import Broadcaster, BroadcastOperator, Sent, names
 from telex.socketio.events import CONNECTED
 from telex.socketio.fastpath import Registry, encode_event
 from telex.socketio.handlers import Handler, make_handler
@@ -24,6 +25,8 @@ from telex.socketio.packets import RESERVED_EVENTS, PacketType, format_head
 from telex.socketio.parsers import encode
 from telex.socketio.rooms import FIRST_IN, LAST_OUT, Rooms
 from telex.socketio.socket import Socket
+from telex.socketio.statistics import NamespaceStatistics, of_namespace
+from telex.socketio.streaming import OWN_PREFIX, STOP_EVENT, Streams
 
 if TYPE_CHECKING:
     from telex.socketio.server import Server
@@ -76,6 +79,11 @@ class Namespace(Registry, Broadcaster):
         self.middlewares: list[Middleware] = []
         self.server_side_handlers: dict[str, Callable[..., Any]] = {}
         self.adapter = Adapter(self)
+        self.slow_consumers = SlowConsumers.CLOSE
+        self.drops = Drops()
+        self.streams = Streams(self.limits)
+        self._room_policies: dict[str, SlowConsumers] = {}
+        self._backlogs: dict[Socket, Backlog] = {}  # of those that something could be dropped of
         self._server: Server | None = None
         self._ack_ids = count()
         self._misfits: set[str] = set()
@@ -85,12 +93,14 @@ class Namespace(Registry, Broadcaster):
     def __repr__(self) -> str:
         return f"<Namespace {self.name} with {len(self.sockets)} sockets>"
 
-    def bind(self, server: Server, limits: Limits) -> None:
+    def bind(self, server: Server, limits: Limits, slow_consumers: SlowConsumers = SlowConsumers.CLOSE) -> None:
         """Make this a namespace of a server."""
         if self._server is not None:
             raise ValueError(f"the namespace {self.name!r} belongs to a server already")
         self._server = server
         self.limits = limits
+        self.slow_consumers = slow_consumers
+        self.streams = Streams(limits)
 
     @property
     def server(self) -> Server:
@@ -130,6 +140,7 @@ class Namespace(Registry, Broadcaster):
         "connect" is called with the socket and, if it takes it, the client's auth. It is too late to refuse the client,
         which is for `use`; so a handler that raises `ConnectRefused` or returns `False` sends it off. "disconnecting"
         (a plain function; the rooms are still set) and "disconnect" are called with the reason; "*" is `on_any`.
+        What an async generator function yields goes to the client as a stream of events (docs/streams.md).
 
         Args: a coroutine function runs in order with the socket's other events, which wait until it has ended, or
         beside them with `concurrent=True`, as an endless one must; `thread=True` runs a plain function that blocks in
@@ -154,10 +165,14 @@ class Namespace(Registry, Broadcaster):
             raise ValueError(f"{event!r} is reserved: no client can send it")
         if event == NEW_NAMESPACE:
             raise ValueError(f"{event!r} is an event of the server, for io.on({event!r}), and no client's")
+        if event.startswith(OWN_PREFIX):
+            raise ValueError(f"{event!r} is reserved: names that begin with {OWN_PREFIX!r} are the library's")
         handler = make_handler(function, event, n_given=LIFECYCLE.get(event), concurrent=concurrent, thread=thread)
         if event == "disconnecting" and handler.is_async:
             raise TypeError("a 'disconnecting' handler must be a plain function: it is over before the rooms are left")
         self.handlers[event] = handler
+        if handler.is_stream:
+            self.handlers[STOP_EVENT] = make_handler(self._stop_stream, STOP_EVENT, concurrent=True)
 
     def on_any(self, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function:
         """Register a function called with the socket, the name and the arguments of every event, before its handler.
@@ -191,6 +206,7 @@ class Namespace(Registry, Broadcaster):
         self.middlewares = [*parent.middlewares, *self.middlewares]
         self.server_side_handlers = {**parent.server_side_handlers, **self.server_side_handlers}
         self.adapter.inherit(parent.adapter)
+        self._room_policies = {**parent._room_policies, **self._room_policies}
 
     # From server to server.
 
@@ -239,7 +255,42 @@ class Namespace(Registry, Broadcaster):
             raise ValueError(f"{event!r} is a reserved event name")
         self.encode_event(event, args)
 
+    def room_policy(self, room: str, policy: SlowConsumers | str | None) -> None:
+        """Say what happens to events that are sent to a room, for those of its members that have no room for them.
+
+        The policy is the room's, whoever is in it, and holds for what is sent from now on; `None` takes it away, so
+        that the server's holds again. An event to several rooms falls under the least lossy of their policies.
+        Raises `ValueError` for an unknown policy, `TypeError` for a room that is no text.
+        """
+        (name,) = names((room,))
+        if policy is None:
+            self._room_policies.pop(name, None)
+        else:
+            self._room_policies[name] = SlowConsumers(policy)
+
+    def statistics(self) -> NamespaceStatistics:
+        """Return how many sockets there are, what waits for and of them, and what was dropped. O(sockets)."""
+        return of_namespace(self)
+
     # What the rest of the floor needs.
+
+    def policy_for(self, rooms: frozenset[str] | None) -> SlowConsumers:
+        """Return the policy of an event to these rooms, or to all. O(1) while no room has one, else O(rooms)."""
+        if not self._room_policies or not rooms:
+            return self.slow_consumers
+        return least_lossy([self._room_policies.get(room, self.slow_consumers) for room in rooms])
+
+    def backlog_of(self, socket: Socket) -> Backlog:
+        """Return what posts a socket's events that may be dropped; it is made with its first use."""
+        backlog = self._backlogs.get(socket)
+        if backlog is None:
+            backlog = self._backlogs[socket] = socket.make_backlog()
+        return backlog
+
+    def drops_of(self, socket: Socket) -> Drops:
+        """Return the counts of a socket's events that were dropped."""
+        backlog = self._backlogs.get(socket)
+        return Drops() if backlog is None else backlog.drops
 
     @property
     def _operator(self) -> BroadcastOperator:
@@ -318,6 +369,20 @@ class Namespace(Registry, Broadcaster):
         self.rooms.leave_all(socket)
         if self.sockets.pop(socket.id, None) is not None and self.rooms.watch is not None:
             self.rooms.watch(LAST_OUT, socket.id, socket)
+        self._backlogs.pop(socket, None)
+        self.streams.close(socket)
+
+    def _stop_stream(self, socket: Socket, stream_id: Any) -> None:
+        self.streams.stop(socket, stream_id)
+
+    def log_unasked(self, handler: Handler) -> None:
+        """Say, once for each handler, that a client called for a stream and did not ask for its id."""
+        if handler.name not in self._misfits:
+            self._misfits.add(handler.name)
+            logger.warning(
+                "an event %r came without an acknowledgement, which a stream needs; dropped, as others will be",
+                handler.name,
+            )
 
     def log_misfit(self, handler: Handler, n_args: int) -> None:
         """Say, once for each handler, that a client sent an event with too few arguments."""

@@ -17,6 +17,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from telex.errors import AckTimeout
+from telex.socketio.backlog import SlowConsumers
 from telex.socketio.broadcast import BroadcastOperator, Sent
 from telex.socketio.handlers import is_being_cancelled
 from telex.socketio.namespace import Namespace
@@ -62,9 +63,9 @@ class ParentNamespace(Namespace):
     def __repr__(self) -> str:
         return f"<ParentNamespace {self.name} with {len(self.children)} children>"
 
-    def bind(self, server: Server, limits: Limits) -> None:
+    def bind(self, server: Server, limits: Limits, slow_consumers: SlowConsumers = SlowConsumers.CLOSE) -> None:
         """Make this a parent of a server's, under a name that no client can ask for."""
-        super().bind(server, limits)
+        super().bind(server, limits, slow_consumers)
         self.name = server.parents.next_name()
 
     async def matches(self, name: str, auth: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast, overload
 
 from telex.engineio import AllowRequest, Cookie, Cors, Engine, Opening, Session
 from telex.limits import Limits, default_max_connections
+from telex.socketio.backlog import SlowConsumers
 from telex.socketio.broadcast import Broadcaster, BroadcastOperator, Sent
 from telex.socketio.connection import Connection
 from telex.socketio.fastpath import EventParser
@@ -29,6 +30,7 @@ from telex.socketio.namespace import (
 )
 from telex.socketio.parents import Match, ParentNamespace, Parents, Predicate
 from telex.socketio.reasons import DisconnectReason
+from telex.socketio.statistics import ServerStatistics, of_server
 
 __all__ = ["Server"]
 
@@ -61,6 +63,8 @@ class Server(Broadcaster):
         allow_request: a function that decides on each handshake.
         cleanup_empty_child_namespaces: whether a namespace that a client has made of a parent's pattern or predicate
             goes when its last socket has left.
+        slow_consumers: what happens to events for a client that has no room: "close", "drop newest" or "drop oldest"
+            (`SlowConsumers`); `room_policy` says it for the events to one room.
         limits: every other bound; the options above that are also bounds win over it.
 
     Raises `TypeError` for an unknown option, `ValueError` for a bad value.
@@ -85,6 +89,7 @@ class Server(Broadcaster):
         cors_headers: Sequence[str] = ("content-type",),
         allow_request: AllowRequest | None = None,
         cleanup_empty_child_namespaces: bool = False,
+        slow_consumers: SlowConsumers | str = SlowConsumers.CLOSE,
         limits: Limits | None = None,
     ) -> None:
         if not path.startswith("/"):
@@ -100,6 +105,7 @@ class Server(Broadcaster):
         self.limits = replace(limits or Limits(), **changes)
         self.path = path.rstrip("/") or "/"
         self.transports = tuple(transports)
+        self.slow_consumers = SlowConsumers(slow_consumers)
         self.per_message_deflate = per_message_deflate
         self.cleanup_empty_child_namespaces = cleanup_empty_child_namespaces
         self.namespaces: dict[str, Namespace] = {}
@@ -145,7 +151,7 @@ class Server(Broadcaster):
         if isinstance(namespace, ParentNamespace):
             if self.parents.get(namespace.match) is not None:
                 raise ValueError("there is a parent namespace of this pattern or predicate already")
-            namespace.bind(self, self.limits)
+            namespace.bind(self, self.limits, self.slow_consumers)
             self.parents.add(namespace)
             return namespace
         old = self.namespaces.get(namespace.name)
@@ -159,7 +165,7 @@ class Server(Broadcaster):
 
     def take_in(self, namespace: AnyNamespace, parent: ParentNamespace | None) -> AnyNamespace:
         """Make a namespace one of this server's, below the parent that its name belongs to, and tell of it."""
-        namespace.bind(self, self.limits)
+        namespace.bind(self, self.limits, self.slow_consumers)
         if parent is not None:
             parent.adopt(namespace)
         self.namespaces[namespace.name] = namespace
@@ -235,13 +241,13 @@ class Server(Broadcaster):
         """Ask the other servers of the cluster, in "/"; see `Namespace.server_side_call`."""
         return await self._root.server_side_call(event, *args, timeout=timeout)
 
-    def statistics(self) -> dict[str, int]:
-        """Return how many sessions are open, and how many sockets in how many namespaces."""
-        return {
-            "sessions": len(self.engine.sessions),
-            "namespaces": len(self.namespaces),
-            "sockets": sum(len(namespace.sockets) for namespace in self.namespaces.values()),
-        }
+    def room_policy(self, room: str, policy: SlowConsumers | str | None) -> None:
+        """Say what happens to events to a room of "/" for slow consumers; see `Namespace.room_policy`."""
+        self._root.room_policy(room, policy)
+
+    def statistics(self) -> ServerStatistics:
+        """Return how many there are of everything, what waits, and what was dropped. O(sessions + sockets)."""
+        return of_server(self)
 
     async def close(self, *, drain: float = 0.0) -> None:
         """Disconnect everybody with "server shutting down"; wait until what was sent has left and handlers have ended.
@@ -269,6 +275,7 @@ class Server(Broadcaster):
                 # One without a task is in its first step, which is what calls this.
                 if done is not None and socket.worker not in (None, asyncio.current_task()):
                     at_work.add(done)
+            at_work |= namespace.streams.tasks - {asyncio.current_task()}
         await self.engine.close()
         if at_work:
             await asyncio.wait(at_work, timeout=max(end - loop.time(), 0))

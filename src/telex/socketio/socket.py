@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any
 from telex.engineio import Packet
 from telex.errors import AckTimeout, Disconnected
 from telex.socketio.acks import Acks, Answer, from_values
+from telex.socketio.backlog import Backlog, SlowConsumers, check_key
 from telex.socketio.broadcast import BroadcastOperator, Flags, Sent, names
 from telex.socketio.events import CONNECTED, SENDING, State
 from telex.socketio.fastpath import Emitter
 from telex.socketio.handlers import Handler, Inbox, Job, call
 from telex.socketio.reasons import DisconnectReason
 from telex.socketio.remote import RemoteSocket
+from telex.socketio.statistics import SocketStatistics, as_dropped
 from telex.streams.deadlines import Deadline, deadlines_of
 from telex.types import Headers
 
@@ -149,8 +151,8 @@ class Socket(Emitter):
         """Send an event to this client and return its acknowledgement.
 
         Returns: its value; a tuple where there are several, `None` where there is none.
-        Raises `AckTimeout` (a `TimeoutError`; at once for a `volatile` event that was dropped), `Disconnected` when the
-        client leaves before it answers or was not connected to begin with, and as `emit`.
+        Raises `AckTimeout` (a `TimeoutError`; at once when the event is dropped), `Disconnected` when the client leaves
+        before it answers or was not connected to begin with, and as `emit`.
         **Units**: `timeout` in seconds, 60 by default. **Cancellation**: the event stays sent, the answer is ignored.
         """
         return await SocketOperator(self).call(event, *args, timeout=timeout)
@@ -163,6 +165,17 @@ class Socket(Emitter):
     def volatile(self) -> SocketOperator:
         """Send only what can leave right now; else drop it."""
         return SocketOperator(self, Flags(volatile=True))
+
+    def latest(self, key: str) -> SocketOperator:
+        """Let only the newest unsent event under this key wait: `socket.latest("position").emit("position", x, y)`.
+
+        While the client has no room, an event takes the place in the queue that it is emitted to, at the end, and the
+        one that waits under its key is dropped; so what the client gets is in the order in which it was emitted. With
+        room it leaves at once. An acknowledgement that the dropped one asked for fails at once.
+        Raises `TypeError` for a key that is no text, `ValueError` for one that is too long or with `volatile`.
+        **Limits**: `max_latest_keys` keys with values that wait; values under further ones are like any event.
+        """
+        return SocketOperator(self, Flags(latest=check_key(key)))
 
     def compress(self, compress: bool) -> SocketOperator:
         """Say whether the next event may be compressed, where compression is on."""
@@ -220,14 +233,19 @@ class Socket(Emitter):
         while not self.has_room:
             await self.connection.wait_room()
 
-    def statistics(self) -> dict[str, int]:
-        """Return what waits: bytes to be sent, events to be handled, acknowledgements to come, and rooms joined."""
-        return {
-            "buffered_bytes": self.connection.session.buffered_bytes if self.connected else 0,
-            "queued_events": 0 if self._inbox is None else len(self._inbox),
-            "pending_acks": 0 if self._acks is None else len(self._acks),
-            "rooms": len(self.rooms),
-        }
+    def statistics(self) -> SocketStatistics:
+        """Return what waits, and what was dropped."""
+        session = self.connection.session
+        return SocketStatistics(
+            buffered_bytes=session.buffered_bytes if self.connected else 0,
+            queued_events=0 if self._inbox is None else len(self._inbox),
+            pending_acks=0 if self._acks is None else len(self._acks),
+            rooms=len(self.rooms),
+            streams=self.nsp.streams.count_of(self),
+            is_lagging=self.connected and session.is_lagging,
+            is_paused=self._inbox is not None and self._inbox.is_paused,
+            dropped=as_dropped([self.nsp.drops_of(self)]),
+        )
 
     # What the namespace, the connection and the operators do.
 
@@ -287,23 +305,40 @@ class Socket(Emitter):
             self.nsp, self.id, frozenset(self.rooms), {} if self._data is None else self._data, handshake
         )
 
-    def send_packets(self, packets: Sequence[Packet], *, volatile: bool = False) -> bool:
-        """Send packets that belong together, volatile ones only if they leave at once; `False` if they were dropped."""
-        session = self.connection.session
-        if self.state not in SENDING or (volatile and not session.is_writable):
+    def send_packets(self, packets: Sequence[Packet]) -> None:
+        """Send packets that belong together, and that nothing may drop but the end."""
+        if self.state in SENDING:
+            self.connection.session.send(packets)
+
+    def post(self, packets: Sequence[Packet], flags: Flags, ack_id: int | None = None) -> bool:
+        """Send an event as its flags and the policy for slow consumers say; `False` if it was dropped."""
+        if self.state not in SENDING:
             return False
+        session, policy = self.connection.session, flags.policy or self.nsp.slow_consumers
+        if flags.volatile:
+            if not session.is_writable:
+                self.nsp.backlog_of(self).drop_volatile()
+                return False
+        elif flags.latest is not None or policy is not SlowConsumers.CLOSE:
+            return self.nsp.backlog_of(self).post(packets, policy, latest=flags.latest, ack_id=ack_id)
         session.send(packets)
         return True
 
-    def ask(self, packets: Sequence[Packet], ack_id: int, answer: Answer, *, volatile: bool = False) -> bool:
+    def make_backlog(self) -> Backlog:
+        """Return what posts events to this client that may be dropped: the namespace keeps it."""
+        return Backlog(self.connection.session, self.nsp.limits, self._fail_ack, self.nsp.drops)
+
+    def ask(self, packets: Sequence[Packet], ack_id: int, answer: Answer, flags: Flags) -> bool:
         """Send packets and await their acknowledgement; `False` if they were dropped: `answer` is then not called.
+
+        It is called with None when they are dropped later.
 
         Raises `TooManyAcks`; nothing is sent then.
         """
         if self._acks is None:
             self._acks = Acks(self.nsp.limits.max_pending_acks)
         self._acks.expect(ack_id, answer)
-        if not self.send_packets(packets, volatile=volatile):
+        if not self.post(packets, flags, ack_id):
             self._acks.forget(ack_id)
             return False
         self._regulate()
@@ -315,6 +350,12 @@ class Socket(Emitter):
             self._acks.forget(ack_id)
             self._regulate()
 
+    def _fail_ack(self, ack_id: int) -> None:
+        """Hear that the event was dropped: there will be none."""
+        if self._acks is not None:
+            self._acks.fail(ack_id)
+            self._regulate()
+
     def receive_ack(self, ack_id: int, values: list[Any]) -> None:
         """Take an acknowledgement, at once: it never waits behind handlers."""
         if self._acks is not None:
@@ -323,7 +364,8 @@ class Socket(Emitter):
 
     def _direct(self) -> None:
         """Know whether events may take the short way."""
-        self.is_direct_in = self.is_direct_out = True
+        self.is_direct_in = True
+        self.is_direct_out = self.nsp.slow_consumers is SlowConsumers.CLOSE
 
     def _emit(self, event: str, args: Sequence[Any], callback: Callable[..., Any] | None) -> Sent:
         return SocketOperator(self).emit(event, *args, callback=callback)
@@ -339,6 +381,11 @@ class Socket(Emitter):
             self.nsp.log_misfit(handler, len(args))
             return
         reply = None if ack_id is None else partial(self.reply, ack_id)
+        if handler.is_stream:
+            if reply is None:
+                self.nsp.log_unasked(handler)
+                return
+            handler = self.nsp.streams.opening(handler)
         self._submit(Job(handler, (self, *args[: handler.n_max]), reply, n_bytes, is_event=True))
 
     def _await_result(self, handler: Handler, result: Any, ack_id: int | None, n_bytes: int) -> None:
@@ -439,6 +486,10 @@ class SocketOperator:
         """Send only what can leave right now; else drop it."""
         return self._with(volatile=True)
 
+    def latest(self, key: str) -> SocketOperator:
+        """Let only the newest unsent event under this key wait; see `Socket.latest`."""
+        return self._with(latest=check_key(key))
+
     def compress(self, compress: bool) -> SocketOperator:
         """Say whether the event may be compressed, where compression is on."""
         return self._with(compress=compress)
@@ -453,7 +504,7 @@ class SocketOperator:
         socket.check_thread()
         if callback is None:
             packets = socket.nsp.encode_event(event, args, compress=flags.compress)
-            socket.send_packets(packets, volatile=flags.volatile)
+            socket.post(packets, flags)
         else:
             self._ask_back(event, args, callback)
         return Sent(socket)
@@ -471,7 +522,7 @@ class SocketOperator:
             if not done.done():
                 done.set_result(values)
 
-        ack_id, is_sent = self._ask(event, args, answered)
+        ack_id, is_sent = self.ask(event, args, answered)
         if not is_sent:
             raise AckTimeout(0)
         try:
@@ -482,14 +533,17 @@ class SocketOperator:
         finally:
             socket.forget_ack(ack_id)
         if values is None:
+            if socket.connected:
+                raise AckTimeout(0)  # the event was dropped
             raise Disconnected(socket.absence)
         return from_values(values)
 
-    def _ask(self, event: str, args: Sequence[Any], answer: Answer) -> tuple[int, bool]:
+    def ask(self, event: str, args: Sequence[Any], answer: Answer) -> tuple[int, bool]:
+        """Send an event and await its acknowledgement; return the id of that, and whether the event was not dropped."""
         socket, flags = self._socket, self._flags
         ack_id = socket.nsp.next_ack_id()
         packets = socket.nsp.encode_event(event, args, ack_id=ack_id, compress=flags.compress)
-        return ack_id, socket.ask(packets, ack_id, answer, volatile=flags.volatile)
+        return ack_id, socket.ask(packets, ack_id, answer, flags)
 
     def _ask_back(self, event: str, args: Sequence[Any], callback: Callable[..., Any]) -> None:
         alarm: Deadline | None = None
@@ -500,7 +554,7 @@ class SocketOperator:
             if values is not None:
                 call(Job(Handler(callback, f"the acknowledgement of {event}", 0, None, False), values))
 
-        ack_id, is_sent = self._ask(event, args, answered)
+        ack_id, is_sent = self.ask(event, args, answered)
         if is_sent and self._flags.timeout is not None:
             deadlines = deadlines_of(asyncio.get_running_loop())
             alarm = deadlines.at(deadlines.now() + self._flags.timeout, lambda: self._socket.forget_ack(ack_id))

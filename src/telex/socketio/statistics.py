@@ -1,0 +1,151 @@
+"""What a program may ask about a server at work.
+
+Rule of this module: it only looks. Everything here is counted anyway or can be counted when somebody asks; a number
+that would cost each event something is not among them (docs/backpressure.md says which, and why).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from telex.engineio import Session
+    from telex.socketio.backlog import Drops
+    from telex.socketio.namespace import Namespace
+    from telex.socketio.server import Server
+
+__all__ = [
+    "Dropped",
+    "NamespaceStatistics",
+    "ServerStatistics",
+    "SocketStatistics",
+    "as_dropped",
+    "of_namespace",
+    "of_server",
+]
+
+
+class Dropped(TypedDict):
+    """Count the events that did not reach a client, by why.
+
+    `volatile` could not leave at once, `newest` and `oldest` fell to a policy for slow consumers, `replaced` to a newer
+    `latest` value.
+    """
+
+    volatile: int
+    newest: int
+    oldest: int
+    replaced: int
+
+
+class SocketStatistics(TypedDict):
+    """Say what waits for and of one client in one namespace.
+
+    buffered_bytes: sent and not left; of the whole connection, which all its namespaces share.
+    queued_events: received and waiting for their turn.
+    pending_acks: acknowledgements that the client owes.
+    rooms: joined, its own among them.
+    streams: of events, open.
+    is_lagging: whether the client has no room (`Limits.send_buffer_high`).
+    is_paused: whether its handlers lag, so that its connection is not read.
+    dropped: events that did not reach it.
+    """
+
+    buffered_bytes: int
+    queued_events: int
+    pending_acks: int
+    rooms: int
+    streams: int
+    is_lagging: bool
+    is_paused: bool
+    dropped: Dropped
+
+
+class NamespaceStatistics(TypedDict):
+    """Say what waits in one namespace: the sums over its sockets.
+
+    buffered_bytes: of the connections of its sockets, which other namespaces may share.
+    rooms: with at least one member, the sockets' own not counted.
+    lagging, paused: sockets whose client has no room, and sockets whose handlers lag.
+    dropped: since the namespace was made, those of sockets that have left included.
+    """
+
+    sockets: int
+    buffered_bytes: int
+    queued_events: int
+    pending_acks: int
+    rooms: int
+    streams: int
+    lagging: int
+    paused: int
+    dropped: Dropped
+
+
+class ServerStatistics(TypedDict):
+    """Say how many there are, and what waits: the sums over all connections and namespaces.
+
+    sessions: Engine.IO sessions, each a client's connection; `transports` counts them by what carries them now.
+    lagging: connections whose client has no room. The rest is as in `NamespaceStatistics`.
+    """
+
+    sessions: int
+    transports: dict[str, int]
+    namespaces: int
+    sockets: int
+    buffered_bytes: int
+    queued_events: int
+    pending_acks: int
+    rooms: int
+    streams: int
+    lagging: int
+    paused: int
+    dropped: Dropped
+
+
+def as_dropped(drops: Iterable[Drops]) -> Dropped:
+    """Add up what was dropped."""
+    total = Dropped(volatile=0, newest=0, oldest=0, replaced=0)
+    for counts in drops:
+        total["volatile"] += counts.volatile
+        total["newest"] += counts.newest
+        total["oldest"] += counts.oldest
+        total["replaced"] += counts.replaced
+    return total
+
+
+def of_namespace(namespace: Namespace) -> NamespaceStatistics:
+    """Look at a namespace. O(sockets)."""
+    each = [socket.statistics() for socket in namespace.sockets.values()]
+    return NamespaceStatistics(
+        sockets=len(each),
+        buffered_bytes=sum(socket["buffered_bytes"] for socket in each),
+        queued_events=sum(socket["queued_events"] for socket in each),
+        pending_acks=sum(socket["pending_acks"] for socket in each),
+        rooms=len(namespace.rooms),
+        streams=len(namespace.streams),
+        lagging=sum(socket["is_lagging"] for socket in each),
+        paused=sum(socket["is_paused"] for socket in each),
+        dropped=as_dropped([namespace.drops]),
+    )
+
+
+def of_server(server: Server) -> ServerStatistics:
+    """Look at a server. O(sessions + sockets)."""
+    namespaces = [of_namespace(namespace) for namespace in server.namespaces.values()]
+    sessions: list[Session] = list(server.engine.sessions.values())
+    return ServerStatistics(
+        sessions=len(sessions),
+        transports={"polling": 0, "websocket": 0} | Counter(session.transport.name for session in sessions),
+        namespaces=len(namespaces),
+        sockets=sum(each["sockets"] for each in namespaces),
+        buffered_bytes=sum(session.buffered_bytes for session in sessions),
+        queued_events=sum(each["queued_events"] for each in namespaces),
+        pending_acks=sum(each["pending_acks"] for each in namespaces),
+        rooms=sum(each["rooms"] for each in namespaces),
+        streams=sum(each["streams"] for each in namespaces),
+        lagging=sum(session.is_lagging for session in sessions),
+        paused=sum(each["paused"] for each in namespaces),
+        dropped=as_dropped(namespace.drops for namespace in server.namespaces.values()),
+    )
