@@ -12,6 +12,7 @@ from telex.errors import (
     ConnectionClosed,
     ConnectRefused,
     Disconnected,
+    EventRefused,
     HandshakeError,
     InvalidStatus,
     ProtocolError,
@@ -21,7 +22,7 @@ from telex.errors import (
 from telex.limits import Limits
 from telex.serving.asgi import Server
 from telex.serving.run import run
-from telex.socketio import BroadcastOperator, DisconnectReason, Handshake, Namespace, Sent, Socket
+from telex.socketio import BroadcastOperator, DisconnectReason, Handshake, Namespace, RateLimit, Sent, Socket
 from telex.types import Headers
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Cookie",
     "DisconnectReason",
     "Disconnected",
+    "EventRefused",
     "Handshake",
     "HandshakeError",
     "Headers",
@@ -39,6 +41,7 @@ __all__ = [
     "Limits",
     "Namespace",
     "ProtocolError",
+    "RateLimit",
     "Sent",
     "Server",
     "Socket",

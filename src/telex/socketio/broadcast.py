@@ -196,11 +196,11 @@ class BroadcastOperator(Broadcaster):
         packets = self._namespace.encode_event(event, args, compress=self._flags.compress)
         sockets = self._namespace.select(self._rooms, self._excluded)
         if self._flags.volatile:
-            for socket in sockets:
-                socket.send_packets(packets, volatile=True)
+            sockets = [socket for socket in sockets if socket.send_packets(packets, volatile=True)]
         elif sockets:
             sessions = [socket.connection.session for socket in sockets]
             send_to_all(sessions, packets, self._namespace.limits.send_buffer_high)
+        self._namespace.tell_outgoing(sockets, event, args)
         return Sent()
 
     async def _call(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
@@ -228,9 +228,13 @@ class BroadcastOperator(Broadcaster):
                 done.set_result(None)
 
         try:
+            asked = []
             for socket in sockets:
-                if not ask(socket):
+                if ask(socket):
+                    asked.append(socket)
+                else:
                     answered(None)
+            namespace.tell_outgoing(asked, event, args)
             if n_open:
                 async with asyncio.timeout(timeout):
                     await done

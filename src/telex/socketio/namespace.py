@@ -11,46 +11,45 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from telex.engineio import MESSAGE_TEXT, Packet, message
 from telex.limits import Limits
 from telex.socketio.broadcast import Broadcaster, BroadcastOperator
 from telex.socketio.events import CONNECTED
 from telex.socketio.fastpath import Registry, encode_event
-from telex.socketio.handlers import Handler, make_handler
+from telex.socketio.handlers import Handler
+from telex.socketio.listeners import Listeners, Listening
 from telex.socketio.packets import RESERVED_EVENTS, PacketType, format_head
 from telex.socketio.parsers import encode
+from telex.socketio.rates import RateLimit, Throttled
 from telex.socketio.rooms import Rooms
 from telex.socketio.socket import Socket
 
 if TYPE_CHECKING:
     from telex.socketio.server import Server
 
-__all__ = ["AnyMiddleware", "Function", "Middleware", "Namespace"]
+__all__ = ["AnyMiddleware", "Middleware", "Namespace"]
 
 logger = logging.getLogger("telex.socketio")
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Middleware = Callable[[Socket], Awaitable[None] | None]
 AnyMiddleware = TypeVar("AnyMiddleware", bound=Middleware)
 
-# What the library itself tells handlers: how many arguments come after the socket.
-LIFECYCLE = {"connect": 1, "disconnecting": 1, "disconnect": 1}
-# The original's other name. It is not reserved on the wire, so a handler of that name must not be one clients can call.
-ALIASES = {"connection": "connect"}
 METHOD_PREFIX = "on_"
 
 
-class Namespace(Registry, Broadcaster):
+class Namespace(Registry, Broadcaster, Listening):
     """Hold one namespace; `io.of("/name")` makes one, or finds it.
+
+    `rate_limit` bounds the events of each of its sockets; by default that is the server's.
 
     A subclass may bring handlers as methods: `on_connect`, `on_disconnect` and `on_<event>` become the handlers of
     these events when an instance is given to `Server.register`. They are collected once, then: no name that a peer
     sends is ever looked up on the object.
     """
 
-    def __init__(self, name: str = "/") -> None:
+    def __init__(self, name: str = "/", *, rate_limit: RateLimit | None = None) -> None:
         if not name.startswith("/"):
             name = "/" + name
         if "," in name:
@@ -61,8 +60,12 @@ class Namespace(Registry, Broadcaster):
         self.limits = Limits()
         self.sockets: dict[str, Socket] = {}
         self.rooms: Rooms[Socket] = Rooms()
-        self.handlers = {}
-        self.catch_alls = []
+        self.listeners = Listeners()
+        self.handlers = self.listeners.handlers
+        self.catch_alls = self.listeners.catch_alls
+        self.overheard: set[Socket] = set()  # those of which somebody wants to know what is sent to them
+        self.throttled = Throttled()
+        self._rate_limit = rate_limit
         self.middlewares: list[Middleware] = []
         self._server: Server | None = None
         self._ack_ids = count()
@@ -79,6 +82,18 @@ class Namespace(Registry, Broadcaster):
             raise ValueError(f"the namespace {self.name!r} belongs to a server already")
         self._server = server
         self.limits = limits
+        if self._rate_limit is None:
+            self._rate_limit = server.rate_limit
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """The bound on the events of each socket. What is set holds for those that are connected too."""
+        return self._rate_limit
+
+    @rate_limit.setter
+    def rate_limit(self, rate_limit: RateLimit | None) -> None:
+        self._rate_limit = rate_limit
+        self.listeners_changed()
 
     @property
     def server(self) -> Server:
@@ -87,68 +102,16 @@ class Namespace(Registry, Broadcaster):
             raise RuntimeError(f"the namespace {self.name!r} is not registered: io.register(namespace)")
         return self._server
 
-    # What a program registers.
+    # What a program registers (see `Listening`).
 
-    @overload
-    def on(
-        self, event: str, /, *, concurrent: bool = False, thread: bool = False
-    ) -> Callable[[Function], Function]: ...
-    @overload
-    def on(self, event: str, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function: ...
-    def on(
-        self,
-        event: str,
-        function: Callable[..., Any] | None = None,
-        /,
-        *,
-        concurrent: bool = False,
-        thread: bool = False,
-    ) -> Any:
-        """Register the handler of an event; a later one takes its place. Use it as a decorator, or with the function.
+    @property
+    def _registered(self) -> Listeners:
+        return self.listeners
 
-        The handler is called with the socket and the event's arguments, without those that it does not take. An event
-        with fewer than it needs is dropped, with a warning for the first, and never acknowledged. What the handler
-        returns becomes the acknowledgement: a tuple several values, `None` an empty one.
-        "connect" is called with the socket and, if it takes it, the client's auth. It is too late to refuse the client,
-        which is for `use`; so a handler that raises `ConnectRefused` or returns `False` sends it off. "disconnecting"
-        (a plain function; the rooms are still set) and "disconnect" are called with the reason; "*" is `on_any`.
-
-        Args: a coroutine function runs in order with the socket's other events, which wait until it has ended, or
-        beside them with `concurrent=True`, as an endless one must; `thread=True` runs a plain function that blocks in
-        a thread, in order. What it returns is acknowledged as ever, but nothing of Telex may be called in a thread:
-        `emit` and the like raise `RuntimeError` there, and `loop.call_soon_threadsafe(socket.emit, "progress", 1)` with
-        the server's event loop (`asyncio.get_running_loop()` in any other handler) sends from one.
-        Raises `TypeError` for a function that cannot be called so, `ValueError` for a reserved name.
-        """
-
-        def register(found: Function) -> Function:
-            self._register(event, found, concurrent=concurrent, thread=thread)
-            return found
-
-        return register if function is None else register(function)
-
-    def _register(self, event: str, function: Callable[..., Any], *, concurrent: bool, thread: bool) -> None:
-        if event == "*":
-            self.on_any(function, concurrent=concurrent, thread=thread)
-            return
-        event = ALIASES.get(event, event)
-        if event in RESERVED_EVENTS and event not in LIFECYCLE:
-            raise ValueError(f"{event!r} is reserved: no client can send it")
-        handler = make_handler(function, event, n_given=LIFECYCLE.get(event), concurrent=concurrent, thread=thread)
-        if event == "disconnecting" and handler.is_async:
-            raise TypeError("a 'disconnecting' handler must be a plain function: it is over before the rooms are left")
-        self.handlers[event] = handler
-
-    def on_any(self, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function:
-        """Register a function called with the socket, the name and the arguments of every event, before its handler.
-
-        Raises `TypeError` for a function that does not take whatever comes, and as `on`.
-        """
-        handler = make_handler(function, "*", n_given=1, concurrent=concurrent, thread=thread)
-        if handler.n_max is not None:
-            raise TypeError("a catch-all handler is called with the socket, the event's name and *args")
-        self.catch_alls.append(handler)
-        return function
+    def listeners_changed(self) -> None:
+        """Hear that something was registered; the library's own."""
+        for socket in self.sockets.values():
+            socket.listeners_changed()
 
     def use(self, middleware: AnyMiddleware, /) -> AnyMiddleware:
         """Register a function that sees each socket before it is connected; raising `ConnectRefused` keeps it out.
@@ -166,6 +129,18 @@ class Namespace(Registry, Broadcaster):
     @property
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self)
+
+    @property
+    def hears_events(self) -> bool:
+        """Whether there is more than handlers that wants to see the events that come."""
+        return self._rate_limit is not None or bool(self.listeners.event_middlewares)
+
+    def tell_outgoing(self, sockets: Iterable[Socket], event: str, args: Sequence[Any]) -> None:
+        """Tell those who want to know of every event that this one was sent to these sockets."""
+        if self.overheard:
+            for socket in sockets:
+                if socket in self.overheard:
+                    socket.tell_outgoing(event, args)
 
     def check_thread(self) -> None:
         """Raise `RuntimeError` outside of the event loop that the clients are served on."""
@@ -233,6 +208,7 @@ class Namespace(Registry, Broadcaster):
     def remove(self, socket: Socket) -> None:
         """Let a socket go, out of all its rooms."""
         self.rooms.leave_all(socket)
+        self.overheard.discard(socket)
         self.sockets.pop(socket.id, None)
 
     def log_misfit(self, handler: Handler, n_args: int) -> None:

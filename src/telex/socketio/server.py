@@ -8,16 +8,18 @@ Source: Socket.IO protocol v5; the options are the original's in Python spelling
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, cast
 
 from telex.engineio import AllowRequest, Cookie, Cors, Engine, Opening, Session
 from telex.limits import Limits, default_max_connections
 from telex.socketio.broadcast import Broadcaster, BroadcastOperator
 from telex.socketio.connection import Connection
 from telex.socketio.fastpath import EventParser
-from telex.socketio.namespace import AnyMiddleware, Function, Namespace
+from telex.socketio.listeners import Listeners, Listening
+from telex.socketio.namespace import AnyMiddleware, Namespace
+from telex.socketio.rates import RateLimit
 from telex.socketio.reasons import DisconnectReason
 
 __all__ = ["Server"]
@@ -27,7 +29,7 @@ AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 DEFAULT_COMPRESSION_THRESHOLD = 1024
 
 
-class Server(Broadcaster):
+class Server(Broadcaster, Listening):
     """Serve Socket.IO clients. What is registered and said here is registered and said in the namespace "/".
 
     Args:
@@ -47,6 +49,7 @@ class Server(Broadcaster):
         cors_credentials: whether those may send cookies.
         cors_headers: request headers that those may set, such as "authorization".
         allow_request: a function that decides on each handshake.
+        rate_limit: how many events each socket may send, and what happens past that; a namespace may have its own.
         limits: every other bound; the options above that are also bounds win over it.
 
     Raises `TypeError` for an unknown option, `ValueError` for a bad value.
@@ -70,6 +73,7 @@ class Server(Broadcaster):
         cors_credentials: bool = False,
         cors_headers: Sequence[str] = ("content-type",),
         allow_request: AllowRequest | None = None,
+        rate_limit: RateLimit | None = None,
         limits: Limits | None = None,
     ) -> None:
         if not path.startswith("/"):
@@ -88,6 +92,9 @@ class Server(Broadcaster):
         self.per_message_deflate = per_message_deflate
         self.namespaces: dict[str, Namespace] = {}
         self.parser = EventParser(self.limits)
+        self.rate_limit = rate_limit
+        most = self.limits.max_events_per_second  # of all sockets of a client together
+        self.client_limit = None if most is None else RateLimit(most, policy="close")
         self.engine = Engine(
             self._open_session,
             limits=self.limits,
@@ -101,11 +108,18 @@ class Server(Broadcaster):
         )
         self._root = self.of("/")
 
-    def of(self, name: str) -> Namespace:
-        """Return the namespace of this name, which is made if there is none."""
-        namespace = Namespace(name)
+    def of(self, name: str, *, rate_limit: RateLimit | None = None) -> Namespace:
+        """Return the namespace of this name, which is made if there is none.
+
+        Args: `rate_limit` is set as its `Namespace.rate_limit`, where one is given.
+        """
+        namespace = Namespace(name, rate_limit=rate_limit)
         found = self.namespaces.get(namespace.name)
-        return found if found is not None else self.register(namespace)
+        if found is None:
+            return self.register(namespace)
+        if rate_limit is not None:
+            found.rate_limit = rate_limit
+        return found
 
     def register(self, namespace: AnyNamespace) -> AnyNamespace:
         """Add a namespace, such as an instance of a class with handlers.
@@ -114,7 +128,7 @@ class Server(Broadcaster):
         with the server, and one that is still empty gives way.
         """
         old = self.namespaces.get(namespace.name)
-        is_in_use = old is not None and (old.handlers or old.catch_alls or old.middlewares or old.sockets)
+        is_in_use = old is not None and (not old.listeners.is_empty or old.middlewares or old.sockets)
         if old is not None and (old.name != "/" or is_in_use):
             raise ValueError(f"there is a namespace {namespace.name!r} already")
         namespace.bind(self, self.limits)
@@ -134,40 +148,31 @@ class Server(Broadcaster):
         """The namespace "/"."""
         return self._root
 
-    @overload
-    def on(
-        self, event: str, /, *, concurrent: bool = False, thread: bool = False
-    ) -> Callable[[Function], Function]: ...
-    @overload
-    def on(self, event: str, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function: ...
-    def on(
-        self,
-        event: str,
-        function: Callable[..., Any] | None = None,
-        /,
-        *,
-        concurrent: bool = False,
-        thread: bool = False,
-    ) -> Any:
-        """Register the handler of an event in "/"; see `Namespace.on`."""
-        if function is None:
-            return self._root.on(event, concurrent=concurrent, thread=thread)
-        return self._root.on(event, function, concurrent=concurrent, thread=thread)
+    @property
+    def _registered(self) -> Listeners:
+        return self._root.listeners
 
-    def on_any(self, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function:
-        """Register a function that is called with every event in "/"; see `Namespace.on_any`."""
-        return self._root.on_any(function, concurrent=concurrent, thread=thread)
+    def listeners_changed(self) -> None:
+        """Hear that something was registered; the library's own."""
+        self._root.listeners_changed()
 
     def use(self, middleware: AnyMiddleware, /) -> AnyMiddleware:
         """Register a middleware of "/"; see `Namespace.use`."""
         return self._root.use(middleware)
 
     def statistics(self) -> dict[str, int]:
-        """Return how many sessions are open, and how many sockets in how many namespaces."""
+        """Return how many sessions are open, how many sockets in how many namespaces, and what rate limits did.
+
+        These count since the start: events delayed, events dropped, connections closed.
+        """
+        throttled = [namespace.throttled for namespace in self.namespaces.values()]
         return {
             "sessions": len(self.engine.sessions),
             "namespaces": len(self.namespaces),
             "sockets": sum(len(namespace.sockets) for namespace in self.namespaces.values()),
+            "delayed_events": sum(counts.delayed for counts in throttled),
+            "dropped_events": sum(counts.dropped for counts in throttled),
+            "closed_for_rate": sum(counts.closed for counts in throttled),
         }
 
     async def close(self, *, drain: float = 0.0) -> None:
