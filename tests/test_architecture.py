@@ -47,6 +47,7 @@ SANS_IO = {
     "telex.socketio.packets",
     "telex.socketio.parsers",
     "telex.socketio.rooms",
+    "telex.socketio.rates",
     "telex.socketio.acks",
 }
 # It looks at the environment once, to choose between twins that do the same.

@@ -21,12 +21,16 @@ PACKAGES = ["telex", "telex.websocket", "telex.engineio", "telex.socketio"]
 
 # What the six lines and the pages of the documentation use; a name leaves this list with a major version only.
 PROMISED = {
-    "telex.Server": ("call close emit except_ in_ local of on on_any register to use volatile wrap"),
-    "telex.Socket": (
-        "broadcast call connected data disconnect emit except_ handshake id in_ join leave nsp recovered rooms to "
-        "volatile"
+    "telex.Server": (
+        "call close emit except_ in_ local of off off_any on on_any on_any_outgoing once register to use use_event "
+        "volatile wrap"
     ),
-    "telex.Namespace": "emit except_ on on_any name sockets to use volatile",
+    "telex.Socket": (
+        "broadcast call connected data disconnect emit except_ handshake id in_ join leave listeners_any "
+        "listeners_any_outgoing nsp off off_any off_any_outgoing on on_any on_any_outgoing on_middleware_error once "
+        "prepend_any prepend_any_outgoing recovered rooms to use volatile"
+    ),
+    "telex.Namespace": "emit except_ off on on_any on_any_outgoing once name rate_limit sockets to use use_event volatile",
     "telex.Handshake": "address auth headers query scope time",
     "telex.BroadcastOperator": "call compress emit except_ in_ local timeout to volatile",
     "telex.websocket.Connection": (

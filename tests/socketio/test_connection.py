@@ -119,11 +119,11 @@ def test_a_hundred_namespaces_by_default() -> None:
         client = await open_client(io)
         for n in range(100):
             await client.connect(f"/{n}")
-        assert io.statistics() == {"sessions": 1, "namespaces": 102, "sockets": 100}
+        assert io.statistics().items() >= {"sessions": 1, "namespaces": 102, "sockets": 100}.items()
         client.send("0/100,")
         await settle()
         assert client.is_closed
-        assert io.statistics() == {"sessions": 0, "namespaces": 102, "sockets": 0}
+        assert io.statistics().items() >= {"sessions": 0, "namespaces": 102, "sockets": 0}.items()
 
     run(main)
 
@@ -1070,7 +1070,7 @@ def test_r13_nothing_is_left(end: str) -> None:
             await conversation()
         collect()
         assert [ref() for ref in refs] == [None] * 3
-        assert io.statistics() == {"sessions": 0, "namespaces": 1, "sockets": 0}
+        assert io.statistics().items() >= {"sessions": 0, "namespaces": 1, "sockets": 0}.items()
         assert len(io.sockets.rooms) == 0
         assert len(deadlines_of(the_loop())) == 0
         assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -124,7 +124,7 @@ def test_two_servers_in_one_process_know_nothing_of_each_other() -> None:
         assert first.is_closed
         assert not second.is_closed
         assert calls_of_two == []
-        assert two.statistics() == {"sessions": 1, "namespaces": 1, "sockets": 1}
+        assert two.statistics().items() >= {"sessions": 1, "namespaces": 1, "sockets": 1}.items()
 
     run(main)
 
@@ -152,7 +152,7 @@ def test_close_tells_everybody_in_order() -> None:
             *[("/admin", reason, 1), ("/admin", reason, 0)] * 2,
         ]
         assert all(client.is_closed for client in clients)
-        assert io.statistics() == {"sessions": 0, "namespaces": 2, "sockets": 0}
+        assert io.statistics().items() >= {"sessions": 0, "namespaces": 2, "sockets": 0}.items()
         assert len(deadlines_of(the_loop())) == 0
         await io.close()
         assert len(calls) == 8

@@ -235,7 +235,7 @@ def test_after_the_disconnect_nothing_is_sent() -> None:
         with pytest.raises(telex.Disconnected, match="client namespace disconnect"):
             await socket.call("e")
         assert await client.heard() == []
-        assert socket.statistics() == {"buffered_bytes": 0, "queued_events": 0, "pending_acks": 0, "rooms": 0}
+        assert set(socket.statistics().values()) == {0}
         assert answers == []
 
     run(main)

@@ -66,6 +66,7 @@ class Namespace(Registry, Broadcaster, Listening):
         self.overheard: set[Socket] = set()  # those of which somebody wants to know what is sent to them
         self.throttled = Throttled()
         self._rate_limit = rate_limit
+        self._wanted = (rate_limit is not None, False)  # to see the events that come, and those that are sent
         self.middlewares: list[Middleware] = []
         self._server: Server | None = None
         self._ack_ids = count()
@@ -83,7 +84,7 @@ class Namespace(Registry, Broadcaster, Listening):
         self._server = server
         self.limits = limits
         if self._rate_limit is None:
-            self._rate_limit = server.rate_limit
+            self.rate_limit = server.rate_limit
 
     @property
     def rate_limit(self) -> RateLimit | None:
@@ -110,8 +111,11 @@ class Namespace(Registry, Broadcaster, Listening):
 
     def listeners_changed(self) -> None:
         """Hear that something was registered; the library's own."""
-        for socket in self.sockets.values():
-            socket.listeners_changed()
+        wanted = (self.hears_events, bool(self.listeners.outgoing))
+        if wanted != self._wanted:  # a handler more concerns no socket
+            self._wanted = wanted
+            for socket in self.sockets.values():
+                socket.listeners_changed()
 
     def use(self, middleware: AnyMiddleware, /) -> AnyMiddleware:
         """Register a function that sees each socket before it is connected; raising `ConnectRefused` keeps it out.

@@ -147,6 +147,8 @@ def handler_jobs(socket: Socket, event: str, args: Sequence[Any], ack_id: int | 
             socket.nsp.log_misfit(handler, len(args))
             continue
         listeners.take(event)
+        if handler.is_once:
+            socket.listeners_changed()
         jobs.append(Job(handler, (socket, *args[: handler.n_max]), reply, n_bytes, is_event=True))
         reply = None
     return jobs
