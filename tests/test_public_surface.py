@@ -30,7 +30,9 @@ PROMISED = {
         "listeners_any_outgoing nsp off off_any off_any_outgoing on on_any on_any_outgoing on_middleware_error once "
         "prepend_any prepend_any_outgoing recovered rooms to use volatile"
     ),
-    "telex.Namespace": "emit except_ off on on_any on_any_outgoing once name rate_limit sockets to use use_event volatile",
+    "telex.Namespace": (
+        "emit except_ off on on_any on_any_outgoing once name rate_limit sockets to use use_event volatile"
+    ),
     "telex.Handshake": "address auth headers query scope time",
     "telex.BroadcastOperator": "call compress emit except_ in_ local timeout to volatile",
     "telex.websocket.Connection": (
