@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,28 +26,35 @@ from telex.socketio.rates import Meter, RateLimit
 if TYPE_CHECKING:
     from telex.socketio.socket import Socket
 
-__all__ = ["receive"]
+__all__ = ["all_listeners", "receive"]
 
 logger = logging.getLogger("telex.socketio")
 
 
 def receive(socket: Socket, event: str, args: list[Any], ack_id: int | None, n_bytes: int) -> None:
     """Take an event of a client that is connected; `n_bytes` is what it weighs, where it must wait."""
-    if not socket.connection.may_send_event():
-        socket.nsp.throttled.closed += 1
-        return
-    limits = find_limits(socket, event)
-    if not is_within(socket, event, limits):
-        return
-    delays = [limit for limit in limits if limit.policy == "delay"]
-    if delays or any(listeners.event_middlewares for listeners in all_listeners(socket)):
-        way = Job(PASSAGE, (socket, event, args, ack_id, delays), None, n_bytes, is_event=True)
-        socket.submit(way)
+    is_free = socket.is_direct_in and event not in socket.nsp.listeners.particular
+    if not is_free and not pass_at_once(socket, event, args, ack_id, n_bytes):
         return
     for job in catch_all_jobs(socket, event, args, n_bytes):
         socket.submit(job)
     for job in handler_jobs(socket, event, args, ack_id, n_bytes):
         socket.submit(job)
+
+
+def pass_at_once(socket: Socket, event: str, args: list[Any], ack_id: int | None, n_bytes: int) -> bool:
+    """Count an event that something may stand in the way of; `False` if it ends here, or goes the way by itself."""
+    if not socket.connection.may_send_event():
+        socket.nsp.throttled.closed += 1
+        return False
+    limits = find_limits(socket, event)
+    if not is_within(socket, event, limits):
+        return False
+    delays = [limit for limit in limits if limit.policy == "delay"]
+    if not delays and not any(listeners.event_middlewares for listeners in all_listeners(socket)):
+        return True
+    socket.submit(Job(PASSAGE, (socket, event, args, ack_id, delays), None, n_bytes, is_event=True))
+    return False
 
 
 async def pass_through(
@@ -66,11 +73,10 @@ async def pass_through(
 PASSAGE = Handler(pass_through, "the middlewares of events", 0, None, is_async=True)
 
 
-def all_listeners(socket: Socket) -> Iterator[Listeners]:
-    """Yield what is registered on the namespace, then on the socket."""
-    yield socket.nsp.listeners
-    if socket.listeners is not None:
-        yield socket.listeners
+def all_listeners(socket: Socket) -> tuple[Listeners, ...]:
+    """Return what is registered on the namespace, then on the socket."""
+    own = socket.listeners
+    return (socket.nsp.listeners,) if own is None else (socket.nsp.listeners, own)
 
 
 # Rates.
@@ -193,7 +199,7 @@ def answer(socket: Socket, ack_id: int, refusal: EventRefused) -> None:
 
 async def tell(socket: Socket, inbox: Inbox, error: Exception, event: str, args: list[Any]) -> None:
     """Hand over what a middleware has raised to whom it concerns, else to the log."""
-    for listeners in reversed([*all_listeners(socket)]):
+    for listeners in reversed(all_listeners(socket)):
         handler = listeners.middleware_error
         if handler is not None:
             given = (error, event, args)[: handler.n_max]

@@ -128,7 +128,9 @@ class Server(Broadcaster, Listening):
         with the server, and one that is still empty gives way.
         """
         old = self.namespaces.get(namespace.name)
-        is_in_use = old is not None and (not old.listeners.is_empty or old.middlewares or old.sockets)
+        is_in_use = old is not None and (
+            not old.listeners.is_empty or old.middlewares or old.sockets or old.rate_limit is not self.rate_limit
+        )
         if old is not None and (old.name != "/" or is_in_use):
             raise ValueError(f"there is a namespace {namespace.name!r} already")
         namespace.bind(self, self.limits)
