@@ -47,6 +47,7 @@ SANS_IO = {
     "telex.socketio.packets",
     "telex.socketio.parsers",
     "telex.socketio.rooms",
+    "telex.socketio.rates",
     "telex.socketio.acks",
     "telex.socketio.backlog",
 }

@@ -5,6 +5,7 @@ Each program is a text, so that what runs here is what somebody would type; clie
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,39 @@ def test_what_a_server_can_say(line: str) -> None:
         assert {name: messages for name, messages in heard.items() if messages} == {
             name: [message] for name in hearers.split()
         }
+
+    run(main)
+
+
+def test_the_page_on_handlers() -> None:
+    """The programs of docs/handlers.md, one after the other, are a program."""
+
+    async def main() -> None:
+        page = (EXAMPLES.parent / "docs/handlers.md").read_text()
+        names = load("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)))
+        io: telex.Server = names["io"]
+        ann, socket = await join(io, auth={"token": "secret"})
+        bob, _ = await join(io)
+        for client in (ann, bob):
+            client.emit("ready")
+            client.emit("ready")
+        assert await ann.heard() == [f'2["welcome","{socket.id}"]']
+        assert len(await bob.heard()) == 1
+        ann.emit("chat", " hello ", ack_id=1)
+        assert await ann.heard() == ['2["chat","hello"]', '31["delivered"]']
+        ann.emit("chat", "x" * 1001, ack_id=2)
+        assert await ann.heard() == ['32[{"error":{"message":"too long","data":{"most":1000}}}]']
+        assert names["log"][-2:] == [("in", "chat"), ("stopped", "chat: too long")]
+        assert names["log"][-4:-2] == [("out", "chat"), ("out", "chat")]
+        await bob.heard()
+        bob.emit("announce", "I may not")
+        ann.emit("announce", "I may")
+        assert await ann.heard() == []
+        assert await bob.heard() == ['2["announcement","I may"]']
+        for ack_id in range(3):
+            bob.emit("search", "tea", ack_id=ack_id)
+        assert await bob.heard() == ['30[["tea"]]', '31[["tea"]]']
+        assert io.statistics()["dropped_events"] == 1
 
     run(main)
 

@@ -22,18 +22,22 @@ PACKAGES = ["telex", "telex.websocket", "telex.engineio", "telex.socketio"]
 # What the six lines and the pages of the documentation use; a name leaves this list with a major version only.
 PROMISED = {
     "telex.Server": (
-        "call close disconnect_sockets emit except_ fetch_sockets in_ local of on on_any on_server_side register "
-        "server_side_call server_side_emit sockets_join sockets_leave to use volatile wrap"
+        "call close disconnect_sockets emit except_ fetch_sockets in_ local of off off_any on on_any on_any_outgoing "
+        "on_server_side once register room_policy server_side_call server_side_emit sockets_join sockets_leave "
+        "statistics to use use_event volatile wrap"
     ),
     "telex.Socket": (
-        "broadcast call connected data disconnect emit except_ handshake id in_ join leave nsp recovered rooms to "
-        "volatile"
+        "broadcast call connected data disconnect emit except_ handshake id in_ join latest leave listeners_any "
+        "listeners_any_outgoing nsp off off_any off_any_outgoing on on_any on_any_outgoing on_middleware_error once "
+        "prepend_any prepend_any_outgoing recovered rooms statistics to use volatile"
     ),
-    "telex.Namespace": "adapter emit except_ fetch_sockets on on_any name sockets to use volatile",
+    "telex.Namespace": (
+        "adapter emit except_ fetch_sockets off on on_any on_any_outgoing once name rate_limit room_policy sockets "
+        "statistics to use use_event volatile"
+    ),
     "telex.ParentNamespace": "children emit match on on_any use",
     "telex.RemoteSocket": "call data disconnect emit handshake id join leave nsp rooms timeout",
     "telex.Adapter": "off on",
-    "telex.Handshake": "address auth headers query scope time",
     "telex.BroadcastOperator": (
         "call compress disconnect_sockets emit except_ fetch_sockets in_ local sockets_join sockets_leave timeout to "
         "volatile"

@@ -29,6 +29,8 @@ Answer = dict[str, Any]
 Said = ParamSpec("Said")
 
 io = telex.Server()
+# Faster than anybody types: who says more waits, and loses nothing.
+PACE = telex.RateLimit(5, burst=20)
 chat = Chat()
 bot = Bot(io, chat)
 
@@ -82,7 +84,7 @@ def rename(socket: telex.Socket, wish: object = None) -> Answer:
     return {"name": person.name}
 
 
-@io.on("message")
+@io.on("message", rate_limit=PACE)
 @answering
 def message(socket: telex.Socket, text: object = None) -> Answer:
     """Send a text to one's room."""
@@ -93,7 +95,7 @@ def message(socket: telex.Socket, text: object = None) -> Answer:
     return answer
 
 
-@io.on("file")
+@io.on("file", rate_limit=PACE)
 @answering
 def file(socket: telex.Socket, name: object = None, data: object = None) -> Answer:
     """Send a file to one's room: its bytes come and go as a binary attachment."""

@@ -19,6 +19,7 @@ __all__ = [
     "ConnectionClosed",
     "Disconnected",
     "EnginePacketError",
+    "EventRefused",
     "FrameError",
     "HandshakeError",
     "InvalidStatus",
@@ -158,6 +159,22 @@ class ConnectRefused(TelexError, ConnectionRefusedError):
     """
 
     def __init__(self, message: str = "Connection refused", data: Any = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class EventRefused(TelexError):
+    """Stop an event: raised by a middleware of events, so that no handler gets it.
+
+    Where the client awaits an acknowledgement it gets `{"error": {"message": ..., "data": ...}}`, `data` only where it
+    was given.
+    """
+
+    def __init__(self, message: str = "Event refused", data: Any = None) -> None:
         super().__init__(message)
         self.message = message
         self.data = data

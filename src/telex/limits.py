@@ -189,10 +189,19 @@ class Quota:
 
     def take(self, now: float) -> bool:
         """Take one; `False` when there is none."""
-        if self._when is not None:
-            self._tokens = min(self._burst, self._tokens + (now - self._when) * self._rate)
-        self._when = now
+        self._fill(now)
         if self._tokens < 1:
             return False
         self._tokens -= 1
         return True
+
+    def reserve(self, now: float) -> float:
+        """Take one in any case, and return how many seconds from now it is due: 0 where there was one."""
+        self._fill(now)
+        self._tokens -= 1
+        return -self._tokens / self._rate if self._tokens < 0 else 0.0
+
+    def _fill(self, now: float) -> None:
+        if self._when is not None:
+            self._tokens = min(self._burst, self._tokens + (now - self._when) * self._rate)
+        self._when = now

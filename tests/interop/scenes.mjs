@@ -300,6 +300,40 @@ export const scenes = {
     assert.deepEqual(all, [["news", "x"]]);
   },
 
+  async own_listeners(stage) {
+    // What the server registered for this client alone.
+    const socket = await enter(stage, "/listening");
+    const firsts = listen(socket, "firsts");
+    socket.emit("first");
+    socket.emit("first");
+    assert.deepEqual(await socket.timeout(10_000).emitWithAck("report"), [["first", "first", "report"], ["firsts"]]);
+    assert.deepEqual(await firsts.next(), ["only one"]);
+  },
+
+  async event_middleware(stage) {
+    // It changes the arguments of one event, attachments and all, and refuses another.
+    const socket = await enter(stage, "/listening");
+    const ask = (...args) =>
+      inTime(new Promise((resolve) => socket.emit(...args, (...answer) => resolve(answer))), "an acknowledgement");
+    assert.deepEqual(await ask("own", bytes(300), 1), [bytes(300), 1, "checked"]);
+    assert.deepEqual(await ask("forbidden", "fruit"), [{ error: { message: "not allowed", data: { asked: ["fruit"] } } }]);
+  },
+
+  async rate_limits(stage) {
+    const socket = await enter(stage, "/listening");
+    const ask = (...args) => socket.timeout(10_000).emitWithAck(...args);
+    assert.equal(await ask("seldom"), "once");
+    socket.emit("seldom");
+    const numbers = [0, 1, 2, 3, 4];
+    assert.deepEqual(await Promise.all(numbers.map((n) => ask("paced", n))), numbers);
+    const [dropped, delayed] = await inTime(
+      new Promise((resolve) => socket.emit("counted", (...answer) => resolve(answer))),
+      "the counts",
+    );
+    assert.equal(dropped, 1);
+    assert.ok(delayed >= 1);
+  },
+
   async client_leaves(stage) {
     const wentFor = await observe(stage);
     const socket = await enter(stage);

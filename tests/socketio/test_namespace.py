@@ -70,6 +70,11 @@ def test_the_main_namespace_may_be_a_class_while_it_is_empty() -> None:
             lambda server: server.use(print),
             lambda server: server.on_server_side("e", print),
             lambda server: server.sockets.adapter.on("join-room", print),
+            lambda server: server.use_event(print),
+            lambda server: server.once("e", print),
+            lambda server: server.on_any_outgoing(print),
+            lambda server: server.on_middleware_error(print),
+            lambda server: server.of("/", rate_limit=telex.RateLimit(1)),
         ):
             server = telex.Server()
             register(server)

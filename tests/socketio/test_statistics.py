@@ -11,6 +11,7 @@ from .harness import join, run, settle
 
 LIMITS = telex.Limits(send_buffer_high=1000, recv_queue_high=2)
 NOTHING_DROPPED = {"volatile": 0, "newest": 0, "oldest": 0, "replaced": 0}
+UNLIMITED = {"delayed_events": 0, "dropped_events": 0}  # there is no rate limit
 
 
 def test_of_a_server_at_rest() -> None:
@@ -27,6 +28,8 @@ def test_of_a_server_at_rest() -> None:
         "lagging": 0,
         "paused": 0,
         "dropped": NOTHING_DROPPED,
+        **UNLIMITED,
+        "closed_for_rate": 0,
     }
 
 
@@ -73,6 +76,7 @@ def test_of_a_server_at_work() -> None:
             "is_lagging": True,
             "is_paused": False,
             "dropped": dropped,
+            **UNLIMITED,
         }
         assert lagging.statistics()["queued_events"] == 3  # one is at work, and one was not read any more
         assert lagging.statistics()["is_paused"]
@@ -87,6 +91,8 @@ def test_of_a_server_at_work() -> None:
             "lagging": 1,
             "paused": 0,
             "dropped": dropped,
+            **UNLIMITED,
+            "closed_for_rate": 0,
         }
         assert io.statistics() == {
             "sessions": 4,
@@ -101,6 +107,8 @@ def test_of_a_server_at_work() -> None:
             "lagging": 1,
             "paused": 1,
             "dropped": dropped,
+            **UNLIMITED,
+            "closed_for_rate": 0,
         }
         release.set()
         client.take()

@@ -74,6 +74,25 @@ def plain_middleware(socket: telex.Socket) -> None:
     socket.data["user"] = socket.handshake.headers.get("x-user")
 
 
+@io.once("first", rate_limit=telex.RateLimit(2, burst=5, policy="drop"))
+def first(socket: telex.Socket, n: int) -> int:
+    return n
+
+
+@io.on_any_outgoing
+def any_sent(socket: telex.Socket, event: str, *args: Any) -> None: ...
+
+
+@io.use_event
+async def every_event(socket: telex.Socket, event: str, args: list[Any]) -> None:
+    args.append(event)
+    raise telex.EventRefused("not now", data=[1])
+
+
+@io.on_middleware_error
+def stopped(socket: telex.Socket, error: Exception, event: str, args: list[Any]) -> None: ...
+
+
 def registered_later(socket: telex.Socket, order: Order) -> None: ...
 
 
@@ -87,6 +106,17 @@ async def check_types(socket: telex.Socket) -> None:
     assert_type(io.on("later", registered_later)(socket, {"what": "tea"}), None)
     assert_type(io.on("*", any_event)(socket, "e"), None)
 
+    assert_type(first(socket, 1), int)
+    assert_type(socket.on("later", registered_later)(socket, {"what": "tea"}), None)
+    assert_type(await socket.use(every_event)(socket, "e", []), None)
+    assert_type(socket.listeners_any(), list[Callable[..., Any]])
+    socket.off("later", registered_later)
+    socket.off_any()
+    socket.off_any_outgoing(any_sent)
+    assert_type(io.of("/x", rate_limit=telex.RateLimit(1)).rate_limit, telex.RateLimit | None)
+
+    socket.use(only_staff)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    telex.RateLimit(1, policy="ban")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await chat("no socket", "hi")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     io.on("e", 7)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     io.use(lambda: None)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]

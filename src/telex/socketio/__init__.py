@@ -8,6 +8,7 @@ from telex.socketio.backlog import SlowConsumers
 from telex.socketio.broadcast import BroadcastOperator, Sent
 from telex.socketio.namespace import Namespace
 from telex.socketio.parents import ParentNamespace
+from telex.socketio.rates import RateLimit
 from telex.socketio.reasons import DisconnectReason
 from telex.socketio.remote import RemoteSocket
 from telex.socketio.server import Server
@@ -22,6 +23,7 @@ __all__ = [
     "Namespace",
     "NamespaceStatistics",
     "ParentNamespace",
+    "RateLimit",
     "RemoteSocket",
     "Sent",
     "Server",

@@ -273,9 +273,10 @@ class BroadcastOperator(Broadcaster):
         sockets = self._namespace.select(self._rooms, self._excluded)
         flags, policy = self._flags, self._namespace.policy_for(self._rooms)
         if flags.volatile or flags.latest is not None or policy is not SlowConsumers.CLOSE:
-            self._post(sockets, packets, replace(flags, policy=policy))
+            sockets = self._post(sockets, packets, replace(flags, policy=policy))
         else:
             self._send(sockets, packets)
+        self._namespace.tell_outgoing(sockets, event, args)
         return Sent()
 
     def _send(self, sockets: Sequence[Socket], packets: Sequence[Packet]) -> None:
@@ -284,16 +285,15 @@ class BroadcastOperator(Broadcaster):
             sessions = [socket.connection.session for socket in sockets]
             send_to_all(sessions, packets, self._namespace.limits.send_buffer_high)
 
-    def _post(self, sockets: Sequence[Socket], packets: Sequence[Packet], flags: Flags) -> None:
-        """Send to each as it can take it; those that keep up are one crowd."""
+    def _post(self, sockets: Sequence[Socket], packets: Sequence[Packet], flags: Flags) -> list[Socket]:
+        """Send to each as it can take it, those that keep up as one crowd; return those that did not lose it."""
         crowd: list[Socket] = []
         others = sockets
         if not flags.volatile:
             crowd = [socket for socket in sockets if socket.connection.session.takes_at_once]
             others = [socket for socket in sockets if not socket.connection.session.takes_at_once]
         self._send(crowd, packets)
-        for socket in others:
-            socket.post(packets, flags)
+        return crowd + [socket for socket in others if socket.post(packets, flags)]
 
     async def _call(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
         namespace = self._namespace
@@ -320,9 +320,13 @@ class BroadcastOperator(Broadcaster):
                 done.set_result(None)
 
         try:
+            asked = []
             for socket in sockets:
-                if not ask(socket):
+                if ask(socket):
+                    asked.append(socket)
+                else:
                     answered(None)
+            namespace.tell_outgoing(asked, event, args)
             if n_open:
                 async with asyncio.timeout(timeout):
                     await done

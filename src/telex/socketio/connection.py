@@ -87,12 +87,11 @@ class Connection(EventReceiver):
         self._message_bytes = 0
         # Sockets, those still in the hands of middlewares too: most clients have the one of the namespace "/".
         self._root = self._others = None
-        self._parser = None if limits.max_events_per_second is not None else server.parser
+        self._parser = server.parser
         self._dismissed: frozenset[str] = NOBODY  # namespaces that the server made the client leave
         self._lookups: dict[str, object] | None = None  # of namespaces that a parent may have to make, by name
         self._connects: Quota | None = None  # from the second CONNECT packet on
-        rate = limits.max_events_per_second
-        self._events = None if rate is None else Quota(rate, max(rate, 1))
+        self._events = None if server.client_limit is None else server.client_limit.quota()
         self._full: frozenset[Socket] = NOBODY  # those whose handlers lag
         self._room: asyncio.Future[None] | None = None
         self._alarm: Deadline | None = None  # of the first namespace, later of awaited attachments
@@ -116,8 +115,7 @@ class Connection(EventReceiver):
                 self._find(decoder.namespace)  # nothing is kept for a namespace that is not joined
                 self._set_alarm(self._limits.attachment_timeout)
         except SocketPacketError as error:
-            logger.info("closed the connection of %s: %s", self._opening.unpack().remote_address, error)
-            self.close(DisconnectReason.FORCED_CLOSE)
+            self.expel(error)
 
     def session_closed(self, reason: CloseReason) -> None:
         """Hear that the session is over."""
@@ -138,6 +136,23 @@ class Connection(EventReceiver):
         """End the whole connection; every socket hears `reason`."""
         self._end(reason)
         self.session.close()
+
+    def expel(self, why: object) -> None:
+        """End the connection of a client that does what it must not; `why` is for the log."""
+        logger.info("closed the connection of %s: %s", self._opening.unpack().remote_address, why)
+        self.close(DisconnectReason.FORCED_CLOSE)
+
+    @property
+    def counts_events(self) -> bool:
+        """Whether the client's events are counted, those of all its sockets together."""
+        return self._events is not None
+
+    def may_send_event(self) -> bool:
+        """Count an event; at one too many the connection ends."""
+        if self._events is None or self._events.take(now()):
+            return True
+        self.expel("too many events")
+        return False
 
     def disconnect(self) -> None:
         """Send every socket off, then end the connection; so the client hears that the server wanted it."""
@@ -192,8 +207,6 @@ class Connection(EventReceiver):
             return
         match packet.type:
             case PacketType.EVENT:
-                if self._events is not None and not self._events.take(now()):
-                    raise SocketPacketError("too many events")
                 event, *args = packet.data
                 socket.receive_event(event_name(event), args, packet.ack_id, n_bytes)
             case PacketType.ACK if packet.ack_id is not None:

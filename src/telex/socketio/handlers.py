@@ -23,8 +23,10 @@ from typing import Any, Protocol
 import msgspec
 
 from telex.limits import Limits
+from telex.socketio.rates import RateLimit
 from telex.socketio.runners import Suspended
 from telex.socketio.starting import pool_of, start
+from telex.streams.deadlines import deadlines_of
 
 __all__ = ["Customer", "Handler", "Inbox", "Job", "call", "fail", "is_being_cancelled", "make_handler"]
 
@@ -42,6 +44,7 @@ class Handler:
 
     `n_min` and `n_max` bound the arguments after the socket; `n_max` is `None` for `*args`. What is more is cut.
     `is_stream` tells that it is an async generator function: see `streaming`.
+    `given` is what the program registered, where `function` wraps it; `is_once` and `rate_limit` are as in `on`.
     """
 
     function: Callable[..., Any]
@@ -50,7 +53,15 @@ class Handler:
     n_max: int | None
     is_async: bool
     is_concurrent: bool = False
+    given: Callable[..., Any] | None = None
+    is_once: bool = False
+    rate_limit: RateLimit | None = None
     is_stream: bool = False
+
+    @property
+    def registered(self) -> Callable[..., Any]:
+        """What the program registered."""
+        return self.function if self.given is None else self.given
 
 
 def make_handler(
@@ -60,6 +71,8 @@ def make_handler(
     n_given: int | None = None,
     concurrent: bool = False,
     thread: bool = False,
+    once: bool = False,
+    rate_limit: RateLimit | None = None,
 ) -> Handler:
     """Check a handler's signature and wrap it.
 
@@ -89,13 +102,14 @@ def make_handler(
         if thread or concurrent:
             raise TypeError(f"the handler for {name!r} is an async generator, which runs beside others by itself")
         # It is no usual event's handler, and goes the long way.
-        return Handler(function, name, n_min, n_max, is_async=True, is_concurrent=True, is_stream=True)
+        return Handler(function, name, n_min, n_max, True, True, None, once, rate_limit, is_stream=True)
     is_async = is_coroutine_function(function)
+    given = None
     if thread:
         if is_async:
             raise TypeError(f"the handler for {name!r} is a coroutine function: thread=True is for those that block")
-        function, is_async = in_thread(function), True
-    return Handler(function, name, n_min, n_max, is_async, concurrent)
+        given, function, is_async = function, in_thread(function), True
+    return Handler(function, name, n_min, n_max, is_async, concurrent, given, once, rate_limit)
 
 
 def read_parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -161,6 +175,7 @@ class Inbox:
     __slots__ = (
         "_customer",
         "_done",
+        "_held",
         "_is_shut",
         "_is_working",
         "_limits",
@@ -176,6 +191,7 @@ class Inbox:
         self._limits = limits
         self._customer = customer
         self._done: asyncio.Future[None] | None = None  # while somebody waits for the end of all work
+        self._held: asyncio.Future[None] | None = None  # while everything is held up
         self._pool = pool_of(asyncio.get_running_loop())
         self._queue: deque[Job] = deque()
         self._queued_bytes = 0
@@ -194,11 +210,9 @@ class Inbox:
 
     def submit(self, job: Job) -> None:
         """Make a call now, or as soon as those before it have ended."""
-        handler = job.handler
-        if handler.is_concurrent and self._n_concurrent < self._limits.max_inflight_handlers:
-            self._n_concurrent += 1
-            start(self._run_beside(job))
-        elif self._is_working:
+        if self._starts_beside(job):
+            return
+        if self._is_working:
             self._queue.append(job)
             self._queued_bytes += job.n_bytes
             self.regulate()
@@ -207,11 +221,50 @@ class Inbox:
             rest = self._begin(job)
             self._go_on(None if rest is None else finish(job, rest))
 
+    async def run(self, job: Job) -> None:
+        """Make a call as a part of the one that is being made."""
+        if not self._starts_beside(job):
+            await finish(job, self._begin(job))
+
+    async def hold(self, seconds: float) -> None:
+        """Hold up the call that is being made, and with it all others, for so long or until `hurry`.
+
+        Meanwhile the connection is not read, unless an acknowledgement is awaited that could else not come.
+        """
+        loop = asyncio.get_running_loop()
+        self._held = loop.create_future()
+        alarm = deadlines_of(loop).at(loop.time() + seconds, self.hurry)
+        self.regulate()
+        try:
+            await self._held
+        finally:
+            alarm.cancel()
+            self._held = None
+            self.regulate()
+
+    def hurry(self) -> None:
+        """Hold nothing up any longer."""
+        if self._held is not None and not self._held.done():
+            self._held.set_result(None)
+
+    def _starts_beside(self, job: Job) -> bool:
+        """Start a call beside the others, if its handler wants that and may."""
+        if not job.handler.is_concurrent or self._n_concurrent >= self._limits.max_inflight_handlers:
+            return False
+        self._n_concurrent += 1
+        start(self._run_beside(job))
+        return True
+
     def _go_on(self, rest: Coroutine[Any, Any, None] | None) -> None:
         """Do the rest of a job, then what waits, if there is anything of either."""
         self._is_working = rest is not None or bool(self._queue)
         if self._is_working:
             self.worker = start(self._work(rest))
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether no further event is begun."""
+        return self._is_shut
 
     @property
     def is_free(self) -> bool:
@@ -240,9 +293,10 @@ class Inbox:
         """Pause or resume the reading of the connection, as the queue and awaited acknowledgements demand."""
         limits = self._limits
         n_high, high_bytes = limits.recv_queue_high, limits.recv_queue_high_bytes
+        is_held = self._held is not None
         if self._customer.is_awaiting_ack:
-            n_high, high_bytes = n_high * ACK_WAIT_FACTOR, high_bytes * ACK_WAIT_FACTOR
-        is_full = len(self._queue) > n_high or self._queued_bytes > high_bytes
+            n_high, high_bytes, is_held = n_high * ACK_WAIT_FACTOR, high_bytes * ACK_WAIT_FACTOR, False
+        is_full = is_held or len(self._queue) > n_high or self._queued_bytes > high_bytes
         if is_full is not self.is_paused:
             self.is_paused = is_full
             self._customer.regulate(is_full)

@@ -21,32 +21,26 @@ from telex.socketio.broadcast import Broadcaster, BroadcastOperator, Sent, names
 from telex.socketio.events import CONNECTED
 from telex.socketio.fastpath import Registry, encode_event
 from telex.socketio.handlers import Handler, make_handler
+from telex.socketio.listeners import ALIASES, NEW_NAMESPACE, Function, Listeners, Listening
 from telex.socketio.packets import RESERVED_EVENTS, PacketType, format_head
 from telex.socketio.parsers import encode
+from telex.socketio.rates import RateLimit, Throttled
 from telex.socketio.rooms import FIRST_IN, LAST_OUT, Rooms
 from telex.socketio.socket import Socket
 from telex.socketio.statistics import NamespaceStatistics, of_namespace
-from telex.socketio.streaming import OWN_PREFIX, STOP_EVENT, Streams
+from telex.socketio.streaming import STOP_EVENT, Streams
 
 if TYPE_CHECKING:
     from telex.socketio.server import Server
 
-__all__ = ["AnyMiddleware", "Function", "Middleware", "Namespace"]
+__all__ = ["AnyMiddleware", "Middleware", "Namespace"]
 
 logger = logging.getLogger("telex.socketio")
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Middleware = Callable[[Socket], Awaitable[None] | None]
 AnyMiddleware = TypeVar("AnyMiddleware", bound=Middleware)
 
-# What the library itself tells handlers: how many arguments come after the socket.
-LIFECYCLE = {"connect": 1, "disconnecting": 1, "disconnect": 1}
-# The original's other name. It is not reserved on the wire, so a handler of that name must not be one clients can call.
-ALIASES = {"connection": "connect"}
 METHOD_PREFIX = "on_"
-
-NEW_NAMESPACE = "new_namespace"
-"""What a server tells itself; not reserved on the wire either, so only `Server.on` takes it."""
 
 SERVER_SIDE_RESERVED = RESERVED_EVENTS | {*ALIASES, NEW_NAMESPACE}
 """Events that no server can send to the others."""
@@ -55,15 +49,17 @@ DEFAULT_SERVER_SIDE_TIMEOUT = 5.0
 """How long other servers may take to answer, in seconds, as in the original."""
 
 
-class Namespace(Registry, Broadcaster):
+class Namespace(Registry, Broadcaster, Listening):
     """Hold one namespace; `io.of("/name")` makes one, or finds it.
+
+    `rate_limit` bounds the events of each of its sockets; by default that is the server's.
 
     A subclass may bring handlers as methods: `on_connect`, `on_disconnect` and `on_<event>` become the handlers of
     these events when an instance is given to `Server.register`. They are collected once, then: no name that a peer
     sends is ever looked up on the object.
     """
 
-    def __init__(self, name: str = "/") -> None:
+    def __init__(self, name: str = "/", *, rate_limit: RateLimit | None = None) -> None:
         if not name.startswith("/"):
             name = "/" + name
         if "," in name:
@@ -74,8 +70,13 @@ class Namespace(Registry, Broadcaster):
         self.limits = Limits()
         self.sockets: dict[str, Socket] = {}
         self.rooms: Rooms[Socket] = Rooms()
-        self.handlers = {}
-        self.catch_alls = []
+        self.listeners = Listeners()
+        self.handlers = self.listeners.handlers
+        self.catch_alls = self.listeners.catch_alls
+        self.overheard: set[Socket] = set()  # those of which somebody wants to know what is sent to them
+        self.throttled = Throttled()
+        self._rate_limit = rate_limit
+        self._wanted = (rate_limit is not None, False)  # to see the events that come, and those that are sent
         self.middlewares: list[Middleware] = []
         self.server_side_handlers: dict[str, Callable[..., Any]] = {}
         self.adapter = Adapter(self)
@@ -101,6 +102,18 @@ class Namespace(Registry, Broadcaster):
         self.limits = limits
         self.slow_consumers = slow_consumers
         self.streams = Streams(limits)
+        if self._rate_limit is None:
+            self.rate_limit = server.rate_limit
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """The bound on the events of each socket. What is set holds for those that are connected too."""
+        return self._rate_limit
+
+    @rate_limit.setter
+    def rate_limit(self, rate_limit: RateLimit | None) -> None:
+        self._rate_limit = rate_limit
+        self.listeners_changed()
 
     @property
     def server(self) -> Server:
@@ -112,78 +125,23 @@ class Namespace(Registry, Broadcaster):
     @property
     def is_in_use(self) -> bool:
         """Whether anything is registered, or anybody in it."""
-        registered = (self.handlers, self.catch_alls, self.middlewares, self.server_side_handlers, self.rooms.watch)
-        return any(registered) or bool(self.sockets)
+        registered = (not self.listeners.is_empty, self.middlewares, self.server_side_handlers, self.rooms.watch)
+        has_own_limit = self._server is not None and self._rate_limit is not self._server.rate_limit
+        return any(registered) or has_own_limit or bool(self.sockets)
 
-    # What a program registers.
+    # What a program registers (see `Listening`).
 
-    @overload
-    def on(
-        self, event: str, /, *, concurrent: bool = False, thread: bool = False
-    ) -> Callable[[Function], Function]: ...
-    @overload
-    def on(self, event: str, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function: ...
-    def on(
-        self,
-        event: str,
-        function: Callable[..., Any] | None = None,
-        /,
-        *,
-        concurrent: bool = False,
-        thread: bool = False,
-    ) -> Any:
-        """Register the handler of an event; a later one takes its place. Use it as a decorator, or with the function.
+    @property
+    def _registered(self) -> Listeners:
+        return self.listeners
 
-        The handler is called with the socket and the event's arguments, without those that it does not take. An event
-        with fewer than it needs is dropped, with a warning for the first, and never acknowledged. What the handler
-        returns becomes the acknowledgement: a tuple several values, `None` an empty one.
-        "connect" is called with the socket and, if it takes it, the client's auth. It is too late to refuse the client,
-        which is for `use`; so a handler that raises `ConnectRefused` or returns `False` sends it off. "disconnecting"
-        (a plain function; the rooms are still set) and "disconnect" are called with the reason; "*" is `on_any`.
-        What an async generator function yields goes to the client as a stream of events (docs/streams.md).
-
-        Args: a coroutine function runs in order with the socket's other events, which wait until it has ended, or
-        beside them with `concurrent=True`, as an endless one must; `thread=True` runs a plain function that blocks in
-        a thread, in order. What it returns is acknowledged as ever, but nothing of Telex may be called in a thread:
-        `emit` and the like raise `RuntimeError` there, and `loop.call_soon_threadsafe(socket.emit, "progress", 1)` with
-        the server's event loop (`asyncio.get_running_loop()` in any other handler) sends from one.
-        Raises `TypeError` for a function that cannot be called so, `ValueError` for a reserved name.
-        """
-
-        def register(found: Function) -> Function:
-            self._register(event, found, concurrent=concurrent, thread=thread)
-            return found
-
-        return register if function is None else register(function)
-
-    def _register(self, event: str, function: Callable[..., Any], *, concurrent: bool, thread: bool) -> None:
-        if event == "*":
-            self.on_any(function, concurrent=concurrent, thread=thread)
-            return
-        event = ALIASES.get(event, event)
-        if event in RESERVED_EVENTS and event not in LIFECYCLE:
-            raise ValueError(f"{event!r} is reserved: no client can send it")
-        if event == NEW_NAMESPACE:
-            raise ValueError(f"{event!r} is an event of the server, for io.on({event!r}), and no client's")
-        if event.startswith(OWN_PREFIX):
-            raise ValueError(f"{event!r} is reserved: names that begin with {OWN_PREFIX!r} are the library's")
-        handler = make_handler(function, event, n_given=LIFECYCLE.get(event), concurrent=concurrent, thread=thread)
-        if event == "disconnecting" and handler.is_async:
-            raise TypeError("a 'disconnecting' handler must be a plain function: it is over before the rooms are left")
-        self.handlers[event] = handler
-        if handler.is_stream:
-            self.handlers[STOP_EVENT] = make_handler(self._stop_stream, STOP_EVENT, concurrent=True)
-
-    def on_any(self, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function:
-        """Register a function called with the socket, the name and the arguments of every event, before its handler.
-
-        Raises `TypeError` for a function that does not take whatever comes, and as `on`.
-        """
-        handler = make_handler(function, "*", n_given=1, concurrent=concurrent, thread=thread)
-        if handler.n_max is not None:
-            raise TypeError("a catch-all handler is called with the socket, the event's name and *args")
-        self.catch_alls.append(handler)
-        return function
+    def listeners_changed(self) -> None:
+        """Hear that something was registered; the library's own."""
+        wanted = (self.hears_events, bool(self.listeners.outgoing))
+        if wanted != self._wanted:  # a handler more concerns no socket
+            self._wanted = wanted
+            for socket in self.sockets.values():
+                socket.listeners_changed()
 
     def use(self, middleware: AnyMiddleware, /) -> AnyMiddleware:
         """Register a function that sees each socket before it is connected; raising `ConnectRefused` keeps it out.
@@ -201,12 +159,14 @@ class Namespace(Registry, Broadcaster):
 
         It comes before what this one has; but of two handlers of one event, the own one stays.
         """
-        self.handlers = {**parent.handlers, **self.handlers}
-        self.catch_alls = [*parent.catch_alls, *self.catch_alls]
+        self.listeners.inherit(parent.listeners)
         self.middlewares = [*parent.middlewares, *self.middlewares]
         self.server_side_handlers = {**parent.server_side_handlers, **self.server_side_handlers}
         self.adapter.inherit(parent.adapter)
         self._room_policies = {**parent._room_policies, **self._room_policies}
+        if self.rate_limit is self.server.rate_limit:  # none of its own
+            self.rate_limit = parent.rate_limit
+        self.listeners_changed()
 
     # From server to server.
 
@@ -296,6 +256,18 @@ class Namespace(Registry, Broadcaster):
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self)
 
+    @property
+    def hears_events(self) -> bool:
+        """Whether there is more than handlers that wants to see the events that come."""
+        return self._rate_limit is not None or bool(self.listeners.event_middlewares)
+
+    def tell_outgoing(self, sockets: Iterable[Socket], event: str, args: Sequence[Any]) -> None:
+        """Tell those who want to know of every event that this one was sent to these sockets."""
+        if self.overheard:
+            for socket in sockets:
+                if socket in self.overheard:
+                    socket.tell_outgoing(event, args)
+
     def check_thread(self) -> None:
         """Raise `RuntimeError` outside of the event loop that the clients are served on."""
         for socket in self.sockets.values():
@@ -369,8 +341,15 @@ class Namespace(Registry, Broadcaster):
         self.rooms.leave_all(socket)
         if self.sockets.pop(socket.id, None) is not None and self.rooms.watch is not None:
             self.rooms.watch(LAST_OUT, socket.id, socket)
+        self.overheard.discard(socket)
         self._backlogs.pop(socket, None)
         self.streams.close(socket)
+
+    def opening(self, handler: Handler) -> Handler:
+        """Return the handler that begins a stream (see `streaming`); from now on clients may stop theirs."""
+        if STOP_EVENT not in self.handlers:
+            self.handlers[STOP_EVENT] = make_handler(self._stop_stream, STOP_EVENT, concurrent=True)
+        return self.streams.opening(handler)
 
     def _stop_stream(self, socket: Socket, stream_id: Any) -> None:
         self.streams.stop(socket, stream_id)

@@ -21,6 +21,7 @@ from telex.socketio.backlog import SlowConsumers
 from telex.socketio.broadcast import BroadcastOperator, Sent
 from telex.socketio.handlers import is_being_cancelled
 from telex.socketio.namespace import Namespace
+from telex.socketio.rates import RateLimit
 
 if TYPE_CHECKING:
     from telex.limits import Limits
@@ -52,9 +53,9 @@ class ParentNamespace(Namespace):
     Raises `TypeError` for anything else.
     """
 
-    def __init__(self, match: Match) -> None:
+    def __init__(self, match: Match, *, rate_limit: RateLimit | None = None) -> None:
         check_match(match)
-        super().__init__("/_")
+        super().__init__("/_", rate_limit=rate_limit)
         self.match = match
         self.children: dict[str, Namespace] = {}
         self._n_made = 0

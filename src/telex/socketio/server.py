@@ -21,14 +21,10 @@ from telex.socketio.broadcast import Broadcaster, BroadcastOperator, Sent
 from telex.socketio.connection import Connection
 from telex.socketio.fastpath import EventParser
 from telex.socketio.handlers import is_coroutine_function
-from telex.socketio.namespace import (
-    DEFAULT_SERVER_SIDE_TIMEOUT,
-    NEW_NAMESPACE,
-    AnyMiddleware,
-    Function,
-    Namespace,
-)
+from telex.socketio.listeners import NEW_NAMESPACE, Function, Listeners, Listening
+from telex.socketio.namespace import DEFAULT_SERVER_SIDE_TIMEOUT, AnyMiddleware, Namespace
 from telex.socketio.parents import Match, ParentNamespace, Parents, Predicate
+from telex.socketio.rates import RateLimit
 from telex.socketio.reasons import DisconnectReason
 from telex.socketio.statistics import ServerStatistics, of_server
 
@@ -41,8 +37,11 @@ AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 DEFAULT_COMPRESSION_THRESHOLD = 1024
 
 
-class Server(Broadcaster):
+class Server(Broadcaster, Listening):
     """Serve Socket.IO clients. What is registered and said here is registered and said in the namespace "/".
+
+    `on("new_namespace", function)` is the server's own: a plain function, called at once with each namespace that is
+    made from then on, before anybody is in it.
 
     Args:
         path: where the server answers when it stands alone.
@@ -65,6 +64,7 @@ class Server(Broadcaster):
             goes when its last socket has left.
         slow_consumers: what happens to events for a client that has no room: "close", "drop newest" or "drop oldest"
             (`SlowConsumers`); `room_policy` says it for the events to one room.
+        rate_limit: how many events each socket may send, and what happens past that; a namespace may have its own.
         limits: every other bound; the options above that are also bounds win over it.
 
     Raises `TypeError` for an unknown option, `ValueError` for a bad value.
@@ -90,6 +90,7 @@ class Server(Broadcaster):
         allow_request: AllowRequest | None = None,
         cleanup_empty_child_namespaces: bool = False,
         slow_consumers: SlowConsumers | str = SlowConsumers.CLOSE,
+        rate_limit: RateLimit | None = None,
         limits: Limits | None = None,
     ) -> None:
         if not path.startswith("/"):
@@ -112,6 +113,9 @@ class Server(Broadcaster):
         self.parents = Parents()
         self._new_namespace: Callable[[Namespace], Any] | None = None
         self.parser = EventParser(self.limits)
+        self.rate_limit = rate_limit
+        most = self.limits.max_events_per_second  # of all sockets of a client together
+        self.client_limit = None if most is None else RateLimit(most, policy="close")
         self.engine = Engine(
             self._open_session,
             limits=self.limits,
@@ -126,21 +130,29 @@ class Server(Broadcaster):
         self._root = self.of("/")
 
     @overload
-    def of(self, name: str) -> Namespace: ...
+    def of(self, name: str, *, rate_limit: RateLimit | None = None) -> Namespace: ...
     @overload
-    def of(self, name: re.Pattern[str] | Predicate) -> ParentNamespace: ...
-    def of(self, name: str | Match) -> Namespace:
+    def of(self, name: re.Pattern[str] | Predicate, *, rate_limit: RateLimit | None = None) -> ParentNamespace: ...
+    def of(self, name: str | Match, *, rate_limit: RateLimit | None = None) -> Namespace:
         """Return the namespace of this name, which is made if there is none.
 
         A compiled pattern or a predicate gives the parent of all namespaces whose names it matches; see
         `ParentNamespace`. A name that a parent's pattern matches becomes its child.
+        Args: `rate_limit` is set as its `Namespace.rate_limit`, where one is given.
         """
+        made: Namespace
+        found: Namespace | None
         if isinstance(name, str):
-            namespace = Namespace(name)
-            found = self.namespaces.get(namespace.name)
-            return found if found is not None else self.register(namespace)
-        parent = ParentNamespace(name)
-        return self.parents.get(name) or self.register(parent)
+            made = Namespace(name, rate_limit=rate_limit)
+            found = self.namespaces.get(made.name)
+        else:
+            made = ParentNamespace(name, rate_limit=rate_limit)
+            found = self.parents.get(name)
+        if found is None:
+            return self.register(made)
+        if rate_limit is not None:
+            found.rate_limit = rate_limit
+        return found
 
     def register(self, namespace: AnyNamespace) -> AnyNamespace:
         """Add a namespace, such as an instance of a class with handlers, or a parent of namespaces.
@@ -187,39 +199,21 @@ class Server(Broadcaster):
         """The namespace "/"."""
         return self._root
 
-    @overload
-    def on(
-        self, event: str, /, *, concurrent: bool = False, thread: bool = False
-    ) -> Callable[[Function], Function]: ...
-    @overload
-    def on(self, event: str, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function: ...
-    def on(
-        self,
-        event: str,
-        function: Callable[..., Any] | None = None,
-        /,
-        *,
-        concurrent: bool = False,
-        thread: bool = False,
-    ) -> Any:
-        """Register the handler of an event in "/"; see `Namespace.on`.
+    @property
+    def _registered(self) -> Listeners:
+        return self._root.listeners
 
-        "new_namespace" is the server's own: a plain function, called at once with each namespace that is made from
-        then on, before anybody is in it.
-        """
-        if event == NEW_NAMESPACE:
-            if concurrent or thread:
-                raise TypeError(
-                    f"the handler for {NEW_NAMESPACE!r} is called at once, neither beside others nor in a thread"
-                )
-            return self._on_new_namespace if function is None else self._on_new_namespace(function)
-        if function is None:
-            return self._root.on(event, concurrent=concurrent, thread=thread)
-        return self._root.on(event, function, concurrent=concurrent, thread=thread)
+    def listeners_changed(self) -> None:
+        """Hear that something was registered; the library's own."""
+        self._root.listeners_changed()
 
-    def on_any(self, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function:
-        """Register a function that is called with every event in "/"; see `Namespace.on_any`."""
-        return self._root.on_any(function, concurrent=concurrent, thread=thread)
+    def _register(self, event: str, function: Callable[..., Any], **options: Any) -> None:
+        if event != NEW_NAMESPACE:
+            super()._register(event, function, **options)
+        elif any(options.values()):
+            raise TypeError(f"the handler for {NEW_NAMESPACE!r} is called at once, each time, and by the server")
+        else:
+            self._on_new_namespace(function)
 
     def use(self, middleware: AnyMiddleware, /) -> AnyMiddleware:
         """Register a middleware of "/"; see `Namespace.use`."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from time import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from telex.engineio import Packet
@@ -27,6 +28,9 @@ from telex.socketio.broadcast import BroadcastOperator, Flags, Sent, names
 from telex.socketio.events import CONNECTED, SENDING, State
 from telex.socketio.fastpath import Emitter
 from telex.socketio.handlers import Handler, Inbox, Job, call
+from telex.socketio.listeners import LIFECYCLE, AnyEventMiddleware, Listeners, Listening
+from telex.socketio.passage import all_listeners, receive
+from telex.socketio.rates import Meter
 from telex.socketio.reasons import DisconnectReason
 from telex.socketio.remote import RemoteSocket
 from telex.socketio.statistics import SocketStatistics, as_dropped
@@ -61,10 +65,11 @@ class Handshake:
     scope: Mapping[str, Any]
 
 
-class Socket(Emitter):
+class Socket(Emitter, Listening):
     """Talk with one client in one namespace.
 
-    `id` is public and new for each connection to a namespace; `state` and `connection` are the library's own.
+    `id` is public and new for each connection to a namespace; `state`, `connection` and `listeners` are the library's
+    own. What is registered here is this client's alone, beside what its namespace has.
     """
 
     __slots__ = (
@@ -73,10 +78,14 @@ class Socket(Emitter):
         "_auth",
         "_data",
         "_handshake",
+        "_meter",
         "_reason",
         "_since",
         "id",
+        "listeners",
     )
+
+    _lifecycle = MappingProxyType({event: n_given for event, n_given in LIFECYCLE.items() if event != "connect"})
 
     # An idle socket is to be small: what not every socket needs comes into being when it is first asked for.
     def __init__(self, sid: str, namespace: Namespace, connection: Connection, auth: Mapping[str, Any]) -> None:
@@ -91,6 +100,8 @@ class Socket(Emitter):
         self._data: dict[str, Any] | None = None
         self._acks: Acks | None = None
         self._inbox = None
+        self.listeners: Listeners | None = None
+        self._meter: Meter | None = None
         self._direct()
 
     def __repr__(self) -> str:
@@ -123,6 +134,22 @@ class Socket(Emitter):
         if self._handshake is None:
             self._handshake = self.connection.handshake(self._auth, self._since)
         return self._handshake
+
+    # What a program registers (see `Listening`).
+
+    def use(self, middleware: AnyEventMiddleware, /) -> AnyEventMiddleware:
+        """Register a middleware of this client's events; see `use_event`, which is the same here."""
+        return self.use_event(middleware)
+
+    @property
+    def _registered(self) -> Listeners:
+        if self.listeners is None:
+            self.listeners = Listeners()
+        return self.listeners
+
+    def listeners_changed(self) -> None:
+        """Hear that something was registered here or on the namespace; the library's own."""
+        self._direct()
 
     # Rooms.
 
@@ -245,6 +272,8 @@ class Socket(Emitter):
             is_lagging=self.connected and session.is_lagging,
             is_paused=self._inbox is not None and self._inbox.is_paused,
             dropped=as_dropped([self.nsp.drops_of(self)]),
+            delayed_events=0 if self._meter is None else self._meter.throttled.delayed,
+            dropped_events=0 if self._meter is None else self._meter.throttled.dropped,
         )
 
     # What the namespace, the connection and the operators do.
@@ -364,43 +393,55 @@ class Socket(Emitter):
 
     def _direct(self) -> None:
         """Know whether events may take the short way."""
-        self.is_direct_in = True
-        self.is_direct_out = self.nsp.slow_consumers is SlowConsumers.CLOSE
+        own, nsp = self.listeners, self.nsp
+        is_heard = nsp.hears_events or self.connection.counts_events or (own is not None and own.hears_events)
+        is_overheard = bool(nsp.listeners.outgoing or (own is not None and own.outgoing))
+        self.is_direct_in = not is_heard
+        self.is_direct_out = not is_overheard and nsp.slow_consumers is SlowConsumers.CLOSE
+        if is_overheard and self.state is not State.DISCONNECTED:
+            nsp.overheard.add(self)
+        else:
+            nsp.overheard.discard(self)
 
     def _emit(self, event: str, args: Sequence[Any], callback: Callable[..., Any] | None) -> Sent:
         return SocketOperator(self).emit(event, *args, callback=callback)
 
     def _receive_event(self, event: str, args: list[Any], ack_id: int | None, n_bytes: int) -> None:
-        """Take an event: hand it to the catch-all handlers, then to its own."""
-        for catch_all in self.nsp.catch_alls:
-            self._submit(Job(catch_all, (self, event, *args), None, n_bytes, is_event=True))
-        handler = self.nsp.handlers.get(event)
-        if handler is None:
-            return
-        if len(args) < handler.n_min:
-            self.nsp.log_misfit(handler, len(args))
-            return
-        reply = None if ack_id is None else partial(self.reply, ack_id)
-        if handler.is_stream:
-            if reply is None:
-                self.nsp.log_unasked(handler)
-                return
-            handler = self.nsp.streams.opening(handler)
-        self._submit(Job(handler, (self, *args[: handler.n_max]), reply, n_bytes, is_event=True))
+        receive(self, event, args, ack_id, n_bytes)
 
     def _await_result(self, handler: Handler, result: Any, ack_id: int | None, n_bytes: int) -> None:
         waiting = replace(handler, function=lambda _: result, is_async=True)
         reply = None if ack_id is None else partial(self.reply, ack_id)
-        self._submit(Job(waiting, (self,), reply, n_bytes, is_event=True))
+        self.submit(Job(waiting, (self,), reply, n_bytes, is_event=True))
 
-    def _submit(self, job: Job) -> None:
+    def submit(self, job: Job) -> None:
+        """Have a handler called, in its turn."""
+        self.inbox.submit(job)
+
+    @property
+    def inbox(self) -> Inbox:
+        """What runs its handlers, made when it is first asked for."""
         if self._inbox is None:
             self._inbox = Inbox(self.nsp.limits, self)
-        self._inbox.submit(job)
+        return self._inbox
+
+    @property
+    def meter(self) -> Meter:
+        """What counts its events against rate limits, made when it is first asked for."""
+        if self._meter is None:
+            self._meter = Meter()
+        return self._meter
+
+    def tell_outgoing(self, event: str, args: Sequence[Any]) -> None:
+        """Tell those who want to know of every event that this one was sent."""
+        for listeners in all_listeners(self):
+            for handler in tuple(listeners.outgoing):
+                call(Job(handler, (self, event, *args)))
 
     def enter_namespace(self) -> None:
         """Begin: the middlewares have let it in."""
         self.state = State.CONNECTED
+        self._direct()  # its namespace may have changed meanwhile
         self.nsp.add(self)
 
     def greet(self) -> None:
@@ -408,10 +449,10 @@ class Socket(Emitter):
 
         It comes too late to refuse anybody; but one that does so, as other libraries let it, must not be passed over.
         """
-        handler = self.nsp.handlers.get("connect")
+        handler = self.nsp.listeners.take("connect")
         if handler is not None:
             args = (self, self._auth)[: None if handler.n_max is None else handler.n_max + 1]
-            self._submit(Job(handler, args, self._check_greeting, refuse=self._send_off))
+            self.submit(Job(handler, args, self._check_greeting, refuse=self._send_off))
 
     def leave_namespace(self, reason: DisconnectReason) -> None:
         """End this socket, in the original's order: `disconnecting`, rooms left, gone, `disconnect`.
@@ -421,22 +462,23 @@ class Socket(Emitter):
         """
         if self.state not in (State.CONNECTING, State.CONNECTED):
             return
-        handlers = self.nsp.handlers if self.connected else {}
+        was_connected = self.connected
         self.state, self._reason = State.LEAVING, reason
         if reason is DisconnectReason.SERVER_NAMESPACE_DISCONNECT:
-            if self._inbox is None:
-                self._inbox = Inbox(self.nsp.limits, self)
-            self._inbox.shut()
-        disconnecting = handlers.get("disconnecting")
-        if disconnecting is not None:
-            call(self._job(disconnecting, reason))
+            self.inbox.shut()
+        if self._inbox is not None:
+            self._inbox.hurry()
+        if was_connected:
+            for job in self._farewells("disconnecting", reason):
+                call(job)
         self.state = State.DISCONNECTED
         self.nsp.remove(self)
         self.connection.forget(self)
         if self._acks is not None:
             self._acks.abandon()
-        if "disconnect" in handlers:
-            self._submit(self._job(handlers["disconnect"], reason))
+        if was_connected:
+            for job in self._farewells("disconnect", reason):
+                self.submit(job)
 
     def _check_greeting(self, result: Any) -> None:
         if result is False:
@@ -453,8 +495,10 @@ class Socket(Emitter):
     def _reply(self, ack_id: int, values: list[Any]) -> None:
         self.send_packets(self.nsp.encode_ack(ack_id, values))
 
-    def _job(self, handler: Handler, *args: Any) -> Job:
-        return Job(handler, (self, *args[: handler.n_max]))
+    def _farewells(self, event: str, reason: DisconnectReason) -> list[Job]:
+        """Return the calls of what is to hear that it leaves: the namespace's handler, and its own."""
+        handlers = [listeners.take(event) for listeners in all_listeners(self)]
+        return [Job(handler, (self, *(reason,)[: handler.n_max])) for handler in handlers if handler is not None]
 
     # What its inbox asks and does.
 
@@ -504,7 +548,9 @@ class SocketOperator:
         socket.check_thread()
         if callback is None:
             packets = socket.nsp.encode_event(event, args, compress=flags.compress)
-            socket.post(packets, flags)
+            is_sent = socket.post(packets, flags)
+            if is_sent and socket in socket.nsp.overheard:
+                socket.tell_outgoing(event, args)
         else:
             self._ask_back(event, args, callback)
         return Sent(socket)
@@ -543,7 +589,10 @@ class SocketOperator:
         socket, flags = self._socket, self._flags
         ack_id = socket.nsp.next_ack_id()
         packets = socket.nsp.encode_event(event, args, ack_id=ack_id, compress=flags.compress)
-        return ack_id, socket.ask(packets, ack_id, answer, flags)
+        is_sent = socket.ask(packets, ack_id, answer, flags)
+        if is_sent and socket in socket.nsp.overheard:
+            socket.tell_outgoing(event, args)
+        return ack_id, is_sent
 
     def _ask_back(self, event: str, args: Sequence[Any], callback: Callable[..., Any]) -> None:
         alarm: Deadline | None = None

@@ -51,6 +51,7 @@ class SocketStatistics(TypedDict):
     is_lagging: whether the client has no room (`Limits.send_buffer_high`).
     is_paused: whether its handlers lag, so that its connection is not read.
     dropped: events that did not reach it.
+    delayed_events, dropped_events: events of its client that a rate limit has put off, or dropped.
     """
 
     buffered_bytes: int
@@ -61,6 +62,8 @@ class SocketStatistics(TypedDict):
     is_lagging: bool
     is_paused: bool
     dropped: Dropped
+    delayed_events: int
+    dropped_events: int
 
 
 class NamespaceStatistics(TypedDict):
@@ -70,6 +73,7 @@ class NamespaceStatistics(TypedDict):
     rooms: with at least one member, the sockets' own not counted.
     lagging, paused: sockets whose client has no room, and sockets whose handlers lag.
     dropped: since the namespace was made, those of sockets that have left included.
+    delayed_events, dropped_events, closed_for_rate: what rate limits did since then, the last to connections.
     """
 
     sockets: int
@@ -81,6 +85,9 @@ class NamespaceStatistics(TypedDict):
     lagging: int
     paused: int
     dropped: Dropped
+    delayed_events: int
+    dropped_events: int
+    closed_for_rate: int
 
 
 class ServerStatistics(TypedDict):
@@ -102,6 +109,9 @@ class ServerStatistics(TypedDict):
     lagging: int
     paused: int
     dropped: Dropped
+    delayed_events: int
+    dropped_events: int
+    closed_for_rate: int
 
 
 def as_dropped(drops: Iterable[Drops]) -> Dropped:
@@ -128,6 +138,9 @@ def of_namespace(namespace: Namespace) -> NamespaceStatistics:
         lagging=sum(socket["is_lagging"] for socket in each),
         paused=sum(socket["is_paused"] for socket in each),
         dropped=as_dropped([namespace.drops]),
+        delayed_events=namespace.throttled.delayed,
+        dropped_events=namespace.throttled.dropped,
+        closed_for_rate=namespace.throttled.closed,
     )
 
 
@@ -148,4 +161,7 @@ def of_server(server: Server) -> ServerStatistics:
         lagging=sum(session.is_lagging for session in sessions),
         paused=sum(each["paused"] for each in namespaces),
         dropped=as_dropped(namespace.drops for namespace in server.namespaces.values()),
+        delayed_events=sum(each["delayed_events"] for each in namespaces),
+        dropped_events=sum(each["dropped_events"] for each in namespaces),
+        closed_for_rate=sum(each["closed_for_rate"] for each in namespaces),
     )

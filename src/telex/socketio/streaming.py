@@ -32,12 +32,9 @@ if TYPE_CHECKING:
     from telex.socketio.handlers import Handler
     from telex.socketio.socket import Socket
 
-__all__ = ["ITEM_EVENT", "OWN_PREFIX", "STOP_EVENT", "Streams"]
+__all__ = ["ITEM_EVENT", "STOP_EVENT", "Streams"]
 
 logger = logging.getLogger("telex.socketio")
-
-OWN_PREFIX = "telex:"
-"""What the names of the library's own events begin with."""
 
 ITEM_EVENT = "telex:stream"
 STOP_EVENT = "telex:stop"

@@ -17,6 +17,7 @@ io = telex.Server(
 )
 second = io.of("/second")
 private = io.of("/private")
+listening = io.of("/listening")
 observer = io.of("/observer")
 
 
@@ -135,6 +136,55 @@ for namespace in (io.of("/"), second, private):
         addressed = socket.nsp.to(*to) if to else socket.nsp
         addressed.except_(*except_).emit("news", text)
         return "told"
+
+
+@listening.on("connect")
+async def listen(socket: telex.Socket) -> None:
+    heard: list[str] = []
+    sent: list[str] = []
+
+    @socket.on("own")
+    async def own(_: telex.Socket, *args: Any) -> Any:
+        return args
+
+    @socket.once("first")
+    async def first(_: telex.Socket) -> None:
+        socket.emit("firsts", "only one")
+
+    @socket.on_any
+    def hear(_: telex.Socket, event: str, *args: Any) -> None:
+        heard.append(event)
+
+    @socket.on_any_outgoing
+    def overhear(_: telex.Socket, event: str, *args: Any) -> None:
+        sent.append(event)
+
+    @socket.on("report")
+    async def report(_: telex.Socket) -> Any:
+        return [heard, sent]
+
+    @socket.use
+    async def guard(_: telex.Socket, event: str, args: list[Any]) -> None:
+        if event == "forbidden":
+            raise telex.EventRefused("not allowed", {"asked": args})
+        if event == "own":
+            args.append("checked")
+
+
+@listening.on("seldom", rate_limit=telex.RateLimit(0.001, policy="drop"))
+async def seldom(socket: telex.Socket) -> str:
+    return "once"
+
+
+@listening.on("paced", rate_limit=telex.RateLimit(20, burst=1))
+async def paced(socket: telex.Socket, n: int) -> int:
+    return n
+
+
+@listening.on("counted")
+async def counted(socket: telex.Socket) -> Any:
+    counts = socket.statistics()
+    return counts["dropped_events"], counts["delayed_events"]
 
 
 @private.use
