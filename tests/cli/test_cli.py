@@ -112,7 +112,7 @@ async def visit(server):
             there.set()
     await server(scope, tell, hear)
 
-async def fail(*, drain):
+async def fail():
     raise LookupError("a mistake in a close")
 
 there = threading.Event()
@@ -196,7 +196,7 @@ def test_options_that_cannot_be_heeded_are_refused_by_name() -> None:
         run("chat:io", factory=True)
     with pytest.raises(ValueError, match="close code 1005"):
         run("chat:io", close_code=1005)
-    for drain in (-1.0, float("nan")):
+    for drain in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="drain"):
             run("chat:io", drain=drain)
 

@@ -13,6 +13,7 @@ import logging
 import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from telex.engineio.compression import compress
@@ -385,18 +386,21 @@ class Engine(Hooks):
         Sessions that do not end within `Limits.close_timeout` are cut.
         Raises `RuntimeError` on another event loop than that of the sessions: nothing could wake them there.
         """
-        if not self.sessions:
-            return
         self.check_loop()
-        ended = self._ended = self._ended or asyncio.Event()
         for session in list(self.sessions.values()):
             session.close()
-        try:
-            async with asyncio.timeout(self.limits.close_timeout):
-                await ended.wait()
-        except TimeoutError:
+        if not await self.wait_ended(self.limits.close_timeout):
             for session in list(self.sessions.values()):
                 session.abort()
+
+    async def wait_ended(self, seconds: float) -> bool:
+        """Wait so long until there is no session; return whether there is none."""
+        if self.sessions:
+            ended = self._ended = self._ended or asyncio.Event()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await ended.wait()
+        return not self.sessions
 
 
 def unavailable(text: str, seconds: int) -> Response:

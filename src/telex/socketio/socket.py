@@ -269,6 +269,14 @@ class Socket(Emitter):
         """Return what is done when its handlers have ended; None where none is at work."""
         return None if self._inbox is None else self._inbox.done()
 
+    def acks_done(self) -> asyncio.Future[None] | None:
+        """Return what is done when its client owes no acknowledgement; None where it owes none."""
+        if self._acks is None or not len(self._acks):
+            return None
+        done = asyncio.get_running_loop().create_future()
+        self._acks.when_settled(lambda: None if done.done() else done.set_result(None))
+        return done
+
     def send_packets(self, packets: Sequence[Packet], *, volatile: bool = False) -> bool:
         """Send packets that belong together, volatile ones only if they leave at once; `False` if they were dropped."""
         session = self.connection.session
