@@ -59,6 +59,9 @@ CLIENTS_FAULTS = frozenset(
     {Hint.MALFORMED, Hint.MALFORMED_ORIGIN, Hint.METHOD, Hint.LEFT_POLLING, Hint.JSONP, Hint.NOT_ALLOWED}
 )
 
+PROGRAM_S_FAULTS = frozenset({Hint.ALLOW_FAILED, Hint.ID_FAILED, Hint.MIDDLEWARE_FAILED})
+"""Of these the log has a traceback already."""
+
 FULL = "Too many sessions"
 DRAINING = "The server is shutting down"
 
@@ -306,6 +309,8 @@ class Engine(Hooks):
         self.tell_connection_error(
             lambda: RefusedRequest(request, code, refusal.message, hint.text, dict(refusal.context))
         )
+        if hint in PROGRAM_S_FAULTS:
+            return
         level = logging.INFO if hint in CLIENTS_FAULTS else logging.WARNING
         details = ", ".join(f"{name} {value[:60]!r}" for name, value in refusal.context.items() if name != "name")
         text = "refused a request from %s (%s%s): %s"
