@@ -21,7 +21,7 @@ PACKAGES = ["telex", "telex.websocket", "telex.engineio", "telex.socketio"]
 
 # What the six lines and the pages of the documentation use; a name leaves this list with a major version only.
 PROMISED = {
-    "telex.Server": ("call close emit except_ in_ local of on on_any register to use volatile wrap"),
+    "telex.Server": ("call close drain emit except_ in_ local of on on_any register to use volatile wrap"),
     "telex.Socket": (
         "broadcast call connected data disconnect emit except_ handshake id in_ join leave nsp recovered rooms to "
         "volatile"

@@ -6,7 +6,7 @@ is here.
 """
 
 from telex import websocket
-from telex.engineio import Cookie
+from telex.engineio import Cookie, RefusedRequest, Request, Response
 from telex.errors import (
     AckTimeout,
     ConnectionClosed,
@@ -39,6 +39,9 @@ __all__ = [
     "Limits",
     "Namespace",
     "ProtocolError",
+    "RefusedRequest",
+    "Request",
+    "Response",
     "Sent",
     "Server",
     "Socket",

@@ -158,3 +158,29 @@ async def more(socket: telex.Socket, n: int) -> int:
 
 
 handler: Callable[[telex.Socket, int], Awaitable[int]] = more
+
+
+# The engine's hooks.
+
+
+@io.engine.on("headers")
+def each_answer(headers: telex.Headers, request: telex.Request) -> None:
+    headers.set("x-served", request.path)
+
+
+@io.engine.on("connection_error")
+def refused(error: telex.RefusedRequest) -> None:
+    assert_type(error.code, int)
+    assert_type(error.request.query, dict[str, str])
+
+
+@io.engine.use
+async def only_known(request: telex.Request) -> telex.Response | None:
+    return None if "authorization" in request.headers else telex.Response(401)
+
+
+hooked = telex.Server(generate_id=lambda request: request.query["me"], initial_packet=b"", serve_client="dist")
+
+
+async def drain() -> None:
+    await io.drain(30)
