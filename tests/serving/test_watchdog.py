@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import signal
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +20,9 @@ import telex
 from telex.limits import Limits
 from telex.serving import watchdog
 from telex.serving.asgi import servers_in_use
-from telex.serving.watchdog import codes_of, name_of, watch
+from telex.serving.watchdog import codes_of, frames_of, name_of, outermost, watch
 from tests.serving.live import LOOPS, join, run, serving, until
+from tests.support.processes import ServerProgram
 
 ALLOWED = 0.05
 HELD = 0.5
@@ -118,6 +122,30 @@ def test_many_short_calls_in_one_turn_are_nobody_s_fault(loop: str, caplog: pyte
 
 def short() -> None:
     time.sleep(SHORT)
+
+
+@ON_EACH_LOOP
+def test_a_loop_that_waits_is_seen_to_wait(loop: str) -> None:
+    async def main() -> None:
+        me = threading.get_ident()
+        waits = asyncio.Event()
+        running = asyncio.get_running_loop()
+
+        def look() -> object:
+            # By the second sign at the latest the loop has come to where it waits for this thread.
+            for _ in range(2):
+                sign = threading.Event()
+                running.call_soon_threadsafe(sign.set)
+                sign.wait(20)
+            while (frame := outermost(frames_of(sys._current_frames()[me]))) is not None:
+                assert frame.f_code.co_filename == __file__, frame
+            running.call_soon_threadsafe(waits.set)
+            return frame
+
+        assert await asyncio.to_thread(look) is None
+        await waits.wait()
+
+    run(main, loop=loop)
 
 
 def test_a_function_that_nobody_registered_is_named_by_its_code(caplog: pytest.LogCaptureFixture) -> None:
@@ -245,3 +273,37 @@ def test_catch_alls_and_middlewares_have_names() -> None:
 
 def test_builtins_have_no_code() -> None:
     assert codes_of(print) == set()
+
+
+PROGRAM = """
+import time
+import telex
+
+io = telex.Server()
+
+@io.on("slow")
+def slow(socket):
+    time.sleep(0.5)
+
+@io.on("next")
+async def next_(socket):
+    return 1
+"""
+
+
+@pytest.mark.parametrize("arguments", [[], ["--slow-handler", "0"], ["--slow-handler", "20"]], ids=" ".join)
+def test_telex_run_looks_unless_told_otherwise(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "chat.py").write_text(PROGRAM)
+    with ServerProgram(["-m", "telex", "run", "chat:io", "--app-dir", tmp_path, "--port", "0", *arguments]) as server:
+
+        async def main() -> None:
+            async with join(f"ws://127.0.0.1:{server.port}") as client:
+                client.say('2["slow"]')
+                assert await client.call("next") == [1]
+
+        run(main)
+        if not arguments:
+            server.wait_for(r"the handler for 'slow' \(slow, chat.py:7\) held the event loop for 0\.")
+        server.signal(signal.SIGTERM)
+        server.wait()
+        assert sum("held the event loop" in line for line in server.output) == (0 if arguments else 1)

@@ -3,16 +3,15 @@
 Rule of this module: it looks and tells, and touches nothing of what it watches.
 
 Theory of operation. A plain function, or a step of a coroutine, that takes long makes every client wait, and nothing
-shows which it was. So a thread looks at the loop a few times within the time that is allowed. The loop counts a *beat*
-on a timer of its own; while the count goes on, all is well and the thread looks no closer. When it stands still, the
-thread looks at the stack of the loop's thread: the outermost function of the program, behind the loop's own frames and
-ours. The same call seen there again and again, with no beat between, has held the loop for at least as long as from the
-first look to the last. So nobody is blamed wrongly, not even a handler of which many short calls fill a turn; one is
-named for certain if it takes half as long again as allowed. The line comes when the call is over, and tells how
-long it took.
+shows which it was. So a thread looks at the stack of the loop's thread twice within the time that is allowed. Mostly
+the loop waits for something to do, or is at work of its own. Where a function of the program runs, the thread notes the
+outermost one, behind the loop's own frames and ours, and asks the loop for a sign: a callback that comes in its next
+turn. The same call seen again and again, with no sign between, has held the loop for at least as long as from the first
+look to the last. So nobody is blamed wrongly, not even a handler of which many short calls fill a turn, or one that is
+resumed again and again; and one that takes three times as long as allowed is named for certain. The line comes when
+the call is over, and tells how long it took.
 
-Handlers pay nothing for this; the loop pays a timer, forty times in a second where 0.1 s are allowed, and the thread
-a comparison each time.
+Handlers and idle loops pay nothing for this: twenty times in a second, where 0.1 s are allowed, the thread wakes.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ import functools
 import inspect
 import logging
 import os
+import selectors
 import sys
 import threading
 import time
@@ -42,7 +42,7 @@ __all__ = ["Watchdog", "watch"]
 
 logger = logging.getLogger("telex.serving")
 
-LOOKS = 4
+LOOKS = 2
 """How often the thread looks within the time that is allowed."""
 
 MIN_PERIOD = 0.005
@@ -51,11 +51,10 @@ MIN_PERIOD = 0.005
 LONG = 5.0
 """Seconds after which a call that goes on is named before it ends: it may never."""
 
-OWN = tuple(
-    os.path.dirname(path) + os.sep  # as strings, which is what code objects hold
-    for path in (telex.__file__, asyncio.__file__)
-)
-"""Folders whose frames are never the program's."""
+ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep  # strings, which is what code objects hold
+
+OWN = (os.path.dirname(telex.__file__) + os.sep, ASYNCIO, selectors.__file__)
+"""Where frames are never the program's."""
 
 OTHERS = ("uvicorn", "starlette", "fastapi")
 """Packages that call the program: a frame of theirs is passed over while there is one of the program's behind it."""
@@ -70,6 +69,11 @@ class _Suspect:
     since: float
     last: float
     is_told: bool = False
+    is_over: bool = False  # the loop has given its sign
+
+    def end(self) -> None:
+        """Hear from the loop that its turn is over."""
+        self.is_over = True
 
 
 class Watchdog:
@@ -81,8 +85,7 @@ class Watchdog:
     def __init__(self, loop: asyncio.AbstractEventLoop, allowed: float, servers: Collection[Server]) -> None:
         self.allowed = allowed
         self._loop = weakref.ref(loop)
-        self._thread_id: int | None = None  # of the loop, once it runs
-        self._beats = 0
+        self._thread_id = threading.get_ident()
         self._servers = servers
         self._log = SparingLog(logger)
 
@@ -93,42 +96,36 @@ class Watchdog:
 
     def start(self) -> None:
         """Begin. To be called on the loop."""
-        self._beat()
         threading.Thread(target=self._look_on, name="telex-watchdog", daemon=True).start()
 
-    def _beat(self) -> None:
-        self._thread_id = threading.get_ident()  # a loop may be run by one thread after another
-        self._beats += 1
-        loop = self._loop()
-        if loop is not None:
-            loop.call_later(self.period, self._beat)
-
     def _look_on(self) -> None:
-        beats, suspect = 0, None
+        suspect: _Suspect | None = None
         while True:
             time.sleep(self.period)
             loop = self._loop()
             if loop is None or loop.is_closed():
                 return
+            suspect = self._look(loop, suspect)
             del loop
-            now = time.monotonic()
-            seen, beats = beats, self._beats
-            frame = self._find() if seen == beats else None
-            if suspect is not None and frame is suspect.frame:
-                suspect.last = now
-                if now - suspect.since > LONG and not suspect.is_told:
-                    suspect.is_told = True
-                    self._tell(suspect, "has held the event loop for %.0f s and goes on: ", now)
-                continue
-            if suspect is not None and suspect.last - suspect.since >= self.allowed:
-                self._tell(suspect, "held the event loop for %.2f s or more, while all clients waited: ", now)
-            suspect = None if frame is None else _Suspect(frame, place_of(frame), now, now)
-            del frame  # of a call that may be over, and what it refers to
 
-    def _find(self) -> FrameType | None:
-        """Return the program's outermost call that runs on the loop now."""
-        stack = sys._current_frames().get(self._thread_id or 0)
-        return outermost(frames_of(stack))
+    def _look(self, loop: asyncio.AbstractEventLoop, suspect: _Suspect | None) -> _Suspect | None:
+        """Look once, with what was seen before; return what is seen now."""
+        now = time.monotonic()
+        frame = outermost(frames_of(sys._current_frames().get(self._thread_id)))
+        if suspect is not None and frame is suspect.frame and not suspect.is_over:
+            suspect.last = now
+            if now - suspect.since > LONG and not suspect.is_told:
+                suspect.is_told = True
+                self._tell(suspect, "has held the event loop for %.0f s and goes on: ", now)
+            return suspect
+        if suspect is not None and suspect.last - suspect.since >= self.allowed:
+            self._tell(suspect, "held the event loop for %.2f s or more, while all clients waited: ", now)
+        if frame is None:
+            return None
+        suspect = _Suspect(frame, place_of(frame), now, now)
+        with contextlib.suppress(RuntimeError):  # closed just now
+            loop.call_soon_threadsafe(suspect.end)
+        return suspect
 
     def _tell(self, suspect: _Suspect, what: str, now: float) -> None:
         name = name_of(suspect.frame.f_code, self._servers)
@@ -157,7 +154,7 @@ def outermost(stack: list[FrameType]) -> FrameType | None:
 
 def is_loop(code: CodeType) -> bool:
     """Whether it is a function of asyncio's that runs the loop, or a callback of it."""
-    return code.co_filename.startswith(OWN[1]) and code.co_name in ("run", "run_until_complete", "run_forever", "_run")
+    return code.co_filename.startswith(ASYNCIO) and code.co_name in ("run", "run_until_complete", "run_forever", "_run")
 
 
 def package_of(frame: FrameType) -> str:
