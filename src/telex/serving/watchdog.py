@@ -32,7 +32,6 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
-import telex
 from telex.logs import SparingLog
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ LONG = 5.0
 
 ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep  # strings, which is what code objects hold
 
-OWN = (os.path.dirname(telex.__file__) + os.sep, ASYNCIO, selectors.__file__)
+OWN = (os.path.dirname(os.path.dirname(__file__)) + os.sep, ASYNCIO, selectors.__file__)
 """Where frames are never the program's."""
 
 OTHERS = ("uvicorn", "starlette", "fastapi")
