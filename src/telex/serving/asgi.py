@@ -81,7 +81,8 @@ class Server(SocketServer):
         elif kind in ("http", "websocket") and self._is_ours(scope, is_alone=other is None):
             await (serve_http if kind == "http" else serve_websocket)(self.engine, scope, receive, send)
         elif kind == "http" and (response := self._find_file(scope, is_alone=other is None)) is not None:
-            await respond(scope, send, response)
+            with contextlib.suppress(OSError):  # the client has left
+                await respond(scope, send, response)
         elif other is not None:
             await other(scope, receive, send)
         elif kind in ("http", "websocket"):
