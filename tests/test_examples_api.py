@@ -25,6 +25,20 @@ def load(program: str) -> dict[str, Any]:
     return names
 
 
+def test_the_engine_s_hooks() -> None:
+    async def main() -> None:
+        io = load((EXAMPLES / "engine_hooks.py").read_text())["io"]
+        stranger = telex.Request("GET", "/socket.io/", "EIO=4&transport=websocket", telex.Headers())
+        refused = await io.engine.admit_websocket(stranger)
+        assert (refused.status, refused.body) == (401, b"Who are you?")
+        assert ("strict-transport-security", "max-age=31536000") in refused.headers
+        client = await open_client(io, "&token=secret")
+        assert await client.receive() == '2["welcome"]'
+        await client.connect()
+
+    run(main)
+
+
 def test_a_server_in_six_lines() -> None:
     program = """
         import telex

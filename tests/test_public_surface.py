@@ -22,9 +22,9 @@ PACKAGES = ["telex", "telex.websocket", "telex.engineio", "telex.socketio"]
 # What the six lines and the pages of the documentation use; a name leaves this list with a major version only.
 PROMISED = {
     "telex.Server": (
-        "call close disconnect_sockets emit except_ fetch_sockets in_ local of off off_any on on_any on_any_outgoing "
-        "on_server_side once register room_policy server_side_call server_side_emit sockets_join sockets_leave "
-        "statistics to use use_event volatile wrap"
+        "call close disconnect_sockets drain emit except_ fetch_sockets in_ local of off off_any on on_any "
+        "on_any_outgoing on_server_side once register room_policy server_side_call server_side_emit sockets_join "
+        "sockets_leave statistics to use use_event volatile wrap"
     ),
     "telex.Socket": (
         "broadcast call connected data disconnect emit except_ handshake id in_ join latest leave listeners_any "

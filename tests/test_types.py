@@ -37,6 +37,18 @@ def test_what_is_not_there() -> None:
         headers["cookie"]
 
 
+def test_headers_are_changed_in_place() -> None:
+    headers = Headers(LINES)
+    assert headers["accept"] == "x, y"
+    headers.set("ACCEPT", "z")
+    assert list(headers) == [("Host", "a.example"), ("empty", ""), ("ACCEPT", "z")]
+    assert headers["accept"] == "z"
+    headers.remove("accept")
+    headers.remove("accept")
+    assert "accept" not in headers
+    assert len(headers) == 2
+
+
 def test_headers_are_compared_by_their_lines() -> None:
     assert Headers(LINES) == Headers(iter(LINES))
     assert Headers(LINES) != Headers(LINES[:-1])

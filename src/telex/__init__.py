@@ -6,7 +6,7 @@ is here.
 """
 
 from telex import websocket
-from telex.engineio import Cookie
+from telex.engineio import Cookie, RefusedRequest, Request, Response
 from telex.errors import (
     AckTimeout,
     ConnectionClosed,
@@ -61,7 +61,10 @@ __all__ = [
     "ParentNamespace",
     "ProtocolError",
     "RateLimit",
+    "RefusedRequest",
     "RemoteSocket",
+    "Request",
+    "Response",
     "Sent",
     "Server",
     "ServerStatistics",

@@ -139,6 +139,9 @@ class Limits:
     """How long a stream waits for its client to take an item; then it ends with an error."""
     max_inflight_handlers: int = 64
     """`concurrent=True` handlers of one socket that run at once; ordered handlers run one at a time."""
+    slow_handler: float | None = None
+    """How long the program may hold the event loop before a warning names the handler; `None`: nobody looks, but `telex
+    run` warns at 0.1 s."""
     max_events_per_second: float | None = None
     """Events of one client, in the long run and at once; `None`: as many as its handlers keep up with. 100 is a start
     for a public chat."""

@@ -36,6 +36,16 @@ class Headers:
         self._items.append((name, value))
         self._values = None
 
+    def set(self, name: str, value: str) -> None:
+        """Put one field line in place of all of this name."""
+        self.remove(name)
+        self.add(name, value)
+
+    def remove(self, name: str) -> None:
+        """Remove the field's lines, if there are any."""
+        self._items = [item for item in self._items if item[0].lower() != name.lower()]
+        self._values = None
+
     @overload
     def get(self, name: str) -> str | None: ...
     @overload

@@ -112,7 +112,7 @@ async def visit(server):
             there.set()
     await server(scope, tell, hear)
 
-async def fail(*, drain):
+async def fail():
     raise LookupError("a mistake in a close")
 
 there = threading.Event()
@@ -189,16 +189,18 @@ def test_options_that_cannot_be_heeded_are_refused_by_name() -> None:
     for options in ({"workers": 2}, {"reload": True}):
         with pytest.raises(ValueError, match="need the application's name"):
             run(telex.Server(), **options)  # type: ignore[arg-type]  # which option, they only know at run time
-    for options in ({"drain": 1.0}, {"close_code": 1001}):
-        with pytest.raises(ValueError, match="know neither drain nor close_code"):
+    for options in ({"drain": 1.0}, {"close_code": 1001}, {"slow_handler": 1.0}):
+        with pytest.raises(ValueError, match="know neither drain nor close_code nor slow_handler"):
             run("chat:io", workers=2, **options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="cannot heed factory"):
         run("chat:io", factory=True)
     with pytest.raises(ValueError, match="close code 1005"):
         run("chat:io", close_code=1005)
-    for drain in (-1.0, float("nan")):
+    for drain in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="drain"):
             run("chat:io", drain=drain)
+        with pytest.raises(ValueError, match="slow_handler"):
+            run("chat:io", slow_handler=drain)
 
 
 def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

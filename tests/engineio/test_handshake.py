@@ -15,6 +15,7 @@ from telex.engineio.handshake import (
     Response,
     open_packet,
 )
+from telex.engineio.hints import Hint
 from telex.limits import Limits
 from telex.types import Headers
 
@@ -40,8 +41,9 @@ def test_every_refusal_is_in_the_table() -> None:
 
 @pytest.mark.parametrize(("kind", "status", "body"), REFUSALS)
 def test_refusals(kind: RefusalKind, status: int, body: bytes) -> None:
-    refusal = Refusal(kind, "a hint for the log")
-    assert refusal.response() == Response(status, [("content-type", "application/json")], body)
+    refusal = Refusal(kind, Hint.METHOD)
+    with_hint = body[:-1] + b',"hint":"A session is opened with GET."}'
+    assert refusal.response() == Response(status, [("content-type", "application/json")], with_hint)
     # A WebSocket upgrade request reads the bare text, and 400 even where HTTP says 403.
     text = json.loads(body)["message"].encode()
     headers = [("connection", "close"), ("content-type", "text/html")]
@@ -49,10 +51,10 @@ def test_refusals(kind: RefusalKind, status: int, body: bytes) -> None:
 
 
 def test_the_text_of_allow_request_takes_the_place_of_forbidden() -> None:
-    refusal = Refusal(RefusalKind.FORBIDDEN, "a hint", 'no "way"')
-    assert refusal.response().body == b'{"code":4,"message":"no \\"way\\""}'
+    refusal = Refusal(RefusalKind.FORBIDDEN, Hint.NOT_ALLOWED, 'no "way"')
+    assert refusal.response().body.startswith(b'{"code":4,"message":"no \\"way\\"",')
     assert refusal.websocket_response().body == b'no "way"'
-    assert Refusal(RefusalKind.FORBIDDEN, "a hint", "").message == ""
+    assert Refusal(RefusalKind.FORBIDDEN, Hint.NOT_ALLOWED, "").message == ""
 
 
 @pytest.mark.parametrize(

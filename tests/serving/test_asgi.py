@@ -21,6 +21,7 @@ from starlette.routing import Mount, Route
 
 from telex.engineio import CloseReason, Request, Response, message
 from telex.limits import Limits
+from telex.logs import BURST
 from telex.serving.asgi import (
     PIECE_BYTES,
     HttpBody,
@@ -172,6 +173,20 @@ def test_a_wrong_path_is_told_the_right_one(server: Server, root_path: str, righ
                 (b"content-type", b"text/plain; charset=utf-8"),
                 (b"content-length", str(len(text)).encode()),
             ]
+
+    run_at_once(main())
+
+
+def test_a_wrong_path_is_logged_but_a_flood_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        server = Server()
+        for n in range(100):
+            await ask(server, http_scope(f"/wrong{n}"))
+        assert caplog.messages[0] == (
+            "a request for '/wrong0', where there is nothing: the Socket.IO server is at '/socket.io/' "
+            "(the option path, on both ends)"
+        )
+        assert len(caplog.messages) == BURST
 
     run_at_once(main())
 

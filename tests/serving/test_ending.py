@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from telex.errors import InvalidStatus
 from telex.websocket import Connection, ConnectionClosed, connect
 from tests.serving.live import LOOPS, SOCKET, Client, run
 from tests.support.processes import STOP_SECONDS, ServerProgram
@@ -148,6 +149,71 @@ def test_with_a_drain_time_they_are_sent_off_one_by_one(folder: Path, loop: str,
         if kind == "Socket.IO":
             assert server.output.count("gone: server shutting down") == n
         check_quiet(server)
+
+
+@ON_EACH_LOOP
+def test_while_it_is_drained_the_port_stays_open(folder: Path, loop: str) -> None:
+    # Clients on polling go on, each request on a connection of its own, and nobody new is let in.
+    with serve(folder, "--loop", loop, "--drain", "1000") as server:
+        first, last = open_polling(server), open_polling(server)
+        server.signal(signal.SIGTERM)
+        assert poll(server, first) == "1", "it is its turn"
+        assert send(server, last, '420["pid"]') == "ok"
+        assert poll(server, last) == f"430[{server.pid}]"
+        assert request(server, "GET", "EIO=4&transport=polling")[:2] == (503, "The server is shutting down")
+
+        async def main() -> None:
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(f"ws://127.0.0.1:{server.port}{SOCKET}")
+            assert refused.value.status == 503
+            assert int(dict(refused.value.headers)["retry-after"]) > 900
+
+        run(main)
+        assert send(server, last, "1") == "ok"
+        assert server.wait() == -signal.SIGTERM, "all have gone"
+        check_quiet(server)
+
+
+@ON_EACH_LOOP
+def test_a_second_signal_ends_the_drain(folder: Path, loop: str) -> None:
+    with serve(folder, "--loop", loop, "--drain", "1000") as server:
+
+        async def main() -> None:
+            clients = [await open_client(server) for _ in range(3)]
+            server.signal(signal.SIGINT)
+            assert await clients[0].close_code() == 1000
+            server.signal(signal.SIGINT)
+            assert [await client.close_code() for client in clients] == [1000] * 3
+
+        run(main)
+        server.wait()
+        assert server.output.count("gone: server shutting down") == 3
+
+
+def request(server: ServerProgram, method: str, query: str, body: str | None = None) -> tuple[int, str]:
+    """Ask on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=STOP_SECONDS)
+    with contextlib.closing(connection):
+        connection.request(method, f"/socket.io/?{query}", body)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+
+
+def open_polling(server: ServerProgram) -> str:
+    """Open a session on polling and join "/"; return its query."""
+    _, opened = request(server, "GET", "EIO=4&transport=polling")
+    query = f"EIO=4&transport=polling&sid={json.loads(opened[1:])['sid']}"
+    assert send(server, query, "40") == "ok"
+    assert poll(server, query).startswith("40")
+    return query
+
+
+def send(server: ServerProgram, query: str, payload: str) -> str:
+    return request(server, "POST", query, payload)[1]
+
+
+def poll(server: ServerProgram, query: str) -> str:
+    return request(server, "GET", query)[1]
 
 
 def test_a_drain_without_clients_takes_no_time(folder: Path) -> None:

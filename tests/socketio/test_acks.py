@@ -89,3 +89,24 @@ def test_what_a_handler_returns_becomes_values(result: Any, values: list[Any]) -
 )
 def test_values_become_what_call_returns(values: list[Any], result: Any) -> None:
     assert from_values(values) == result
+
+
+def test_who_waits_for_the_last_is_told_once() -> None:
+    acks = Acks(10)
+    told: list[str] = []
+    acks.when_settled(lambda: told.append("none was awaited"))
+    assert told == ["none was awaited"]
+    for ends in (lambda: acks.resolve(1, []), lambda: acks.forget(1), acks.abandon):
+        told.clear()
+        acks.expect(0, lambda _: None)
+        acks.expect(1, lambda _: None)
+        acks.when_settled(lambda: told.append("first"))
+        acks.when_settled(lambda: told.append("second"))
+        if ends != acks.abandon:
+            acks.resolve(0, [])
+            acks.resolve(0, [])
+        assert told == []
+        ends()
+        assert told == ["first", "second"]
+        acks.resolve(1, [])
+        assert told == ["first", "second"]

@@ -251,3 +251,29 @@ async def everyone() -> None:
     await remotes[0].emit("news")
     await io.sockets_join(["a", "b"])
     assert_type(await io.server_side_call("count", "this", timeout=2), list[Any])
+
+
+# The engine's hooks.
+
+
+@io.engine.on("headers")
+def each_answer(headers: telex.Headers, request: telex.Request) -> None:
+    headers.set("x-served", request.path)
+
+
+@io.engine.on("connection_error")
+def refused(error: telex.RefusedRequest) -> None:
+    assert_type(error.code, int)
+    assert_type(error.request.query, dict[str, str])
+
+
+@io.engine.use
+async def only_known(request: telex.Request) -> telex.Response | None:
+    return None if "authorization" in request.headers else telex.Response(401)
+
+
+hooked = telex.Server(generate_id=lambda request: request.query["me"], initial_packet=b"", serve_client="dist")
+
+
+async def drain() -> None:
+    await io.drain(30)

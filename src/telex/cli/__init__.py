@@ -46,6 +46,11 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--drain", type=float, default=0.0, help="seconds over which clients are sent off at the end (default: 0)"
     )
+    command.add_argument(
+        "--slow-handler",
+        type=float,
+        help="seconds for which a handler may hold the event loop without a warning, 0 for any (default: 0.1)",
+    )
     return parser
 
 

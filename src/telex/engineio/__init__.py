@@ -4,9 +4,10 @@ Source: Engine.IO protocol v4.
 """
 
 from telex.engineio.cors import Cors, is_cross_origin
-from telex.engineio.handshake import Cookie, Opening, Request, Response
+from telex.engineio.handshake import Cookie, Opening, RefusedRequest, Request, Response
+from telex.engineio.hooks import Middleware
 from telex.engineio.packets import MESSAGE_TEXT, Packet, message
-from telex.engineio.server import AllowRequest, Engine, WebSocketAdmission
+from telex.engineio.server import AllowRequest, Engine, GenerateId, WebSocketAdmission
 from telex.engineio.session import CloseReason, Session, SessionSink, send_to_all
 from telex.engineio.transports import Body, Channel, PeerGone, StreamTransport, WebSocketTransport
 
@@ -19,9 +20,12 @@ __all__ = [
     "Cookie",
     "Cors",
     "Engine",
+    "GenerateId",
+    "Middleware",
     "Opening",
     "Packet",
     "PeerGone",
+    "RefusedRequest",
     "Request",
     "Response",
     "Session",

@@ -1,7 +1,7 @@
 """Opening a session: the request, the answers, and what may be refused.
 
 Rule of this module: sans-I/O. It says what to answer; `server.py` and `transports/` do it.
-All that Engine.IO ever answers with an error stands in `Refusal`.
+All that Engine.IO ever answers with an error stands in `Refusal`, and the sentences that help in `hints.py`.
 
 Source: Engine.IO protocol v4, "Handshake"; the codes and texts are the original server's.
 """
@@ -17,11 +17,22 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from telex.engineio.hints import Hint
 from telex.engineio.packets import Packet
 from telex.limits import Limits
 from telex.types import Headers
 
-__all__ = ["Cookie", "Delivery", "Opening", "Refusal", "RefusalKind", "Request", "Response", "open_packet"]
+__all__ = [
+    "Cookie",
+    "Delivery",
+    "Opening",
+    "Refusal",
+    "RefusalKind",
+    "RefusedRequest",
+    "Request",
+    "Response",
+    "open_packet",
+]
 
 MAX_QUERY_FIELDS = 100
 """As many as header lines; the protocol itself uses four."""
@@ -46,12 +57,14 @@ class RefusalKind(Enum):
 class Refusal:
     """Say why a request is refused.
 
-    `message` is what the client reads; `hint` is for the log and names the setting to change.
+    `hint` is the sentence that helps, `text` what is said in place of the kind's own message. `context` is for those
+    who watch over the server: what the original tells there, under its names, with what the client sent in it.
     """
 
     kind: RefusalKind
-    hint: str
+    hint: Hint
     text: str | None = None
+    context: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def message(self) -> str:
@@ -59,14 +72,39 @@ class Refusal:
         return self.kind.value[1] if self.text is None else self.text
 
     def response(self) -> Response:
-        """Answer a plain HTTP request."""
+        """Answer a plain HTTP request.
+
+        **Shape**: `{"code","message","hint"}`; the last is ours, and clients read the first two.
+        """
         code, _, status = self.kind.value
-        body = msgspec.json.encode({"code": code, "message": self.message})
+        body = msgspec.json.encode({"code": code, "message": self.message, "hint": self.hint.text})
         return Response(status, [("content-type", "application/json")], body)
 
     def websocket_response(self) -> Response:
-        """Answer a WebSocket upgrade request: 400 and the bare text, whatever the code."""
-        return Response(400, [("connection", "close"), ("content-type", "text/html")], self.message.encode())
+        """Answer a WebSocket upgrade request: 400 and the bare text, whatever the code.
+
+        What is no Socket.IO client expects nothing, and is answered the sentence.
+        """
+        if self.hint is Hint.PLAIN_WEBSOCKET:
+            kind, body = "text/plain; charset=utf-8", self.hint.text + "\n"
+        else:
+            kind, body = "text/html", self.message
+        return Response(400, [("connection", "close"), ("content-type", kind)], body.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRequest:
+    """Tell a program that watches of a request that was refused (the engine's event "connection_error").
+
+    `code` and `message` are what the client is answered, `hint` says what to change, and `context` holds what the
+    original tells there, such as `{"name": "INVALID_ORIGIN"}` or `{"sid": ...}`.
+    """
+
+    request: Request
+    code: int
+    message: str
+    hint: str
+    context: Mapping[str, str]
 
 
 @dataclass(slots=True)

@@ -9,24 +9,36 @@ Source: Engine.IO protocol v4, "Opening"; the order of the checks is the origina
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
+import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from telex.engineio.compression import compress
 from telex.engineio.cors import Cors
-from telex.engineio.handshake import Cookie, Opening, Refusal, RefusalKind, Request, Response, open_packet
+from telex.engineio.handshake import (
+    Cookie,
+    Opening,
+    Refusal,
+    RefusalKind,
+    RefusedRequest,
+    Request,
+    Response,
+    open_packet,
+)
+from telex.engineio.hints import Hint
+from telex.engineio.hooks import HookFailed, Hooks, is_header_text
+from telex.engineio.packets import Packet, message
 from telex.engineio.session import Session, SessionSink
 from telex.engineio.transports import Body, Channel, PollingTransport, WebSocketTransport
 from telex.limits import Limits
 from telex.streams.deadlines import deadlines_of
 from telex.tokens import token_text
+from telex.types import Data
 
-__all__ = ["AllowRequest", "Engine", "WebSocketAdmission"]
-
-logger = logging.getLogger("telex.engineio")
+__all__ = ["AllowRequest", "Engine", "GenerateId", "WebSocketAdmission"]
 
 AllowRequest = Callable[[Request], bool | str | Awaitable[bool | str | None] | None]
 """Decide on a handshake: `True` or `None` lets it in, `False` refuses it, a text refuses it with that text."""
@@ -37,7 +49,21 @@ SID_BYTES = 15
 UPGRADES = {"polling": ("websocket",), "websocket": ()}
 """What each transport may upgrade to."""
 
-HEADER_TEXT = re.compile(r"[\t -~\x80-\xff]*")
+GenerateId = Callable[[Request], str | Awaitable[str]]
+"""Choose the id of a session: 1 to 64 URL-safe characters that no session has, and that nobody can guess."""
+
+SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+# What a wrong setting causes is worth a warning; what only a client can do wrong is not.
+CLIENTS_FAULTS = frozenset(
+    {Hint.MALFORMED, Hint.MALFORMED_ORIGIN, Hint.METHOD, Hint.LEFT_POLLING, Hint.JSONP, Hint.NOT_ALLOWED}
+)
+
+PROGRAM_S_FAULTS = frozenset({Hint.ALLOW_FAILED, Hint.ID_FAILED, Hint.MIDDLEWARE_FAILED})
+"""Of these the log has a traceback already."""
+
+FULL = "Too many sessions"
+DRAINING = "The server is shutting down"
 
 RETRY_AFTER = 5
 """Seconds that a client is asked to wait when the server is full."""
@@ -46,15 +72,17 @@ RETRY_AFTER = 5
 class WebSocketAdmission:
     """Let in a WebSocket that passed all checks: `headers` go into the 101 answer, then `start` takes the channel.
 
-    A new session's place is kept free meanwhile. **Next**: `start`, or `cancel` when the WebSocket does not come about.
+    A new session's place is kept free meanwhile, and its id. **Next**: `start`, or `cancel` when the WebSocket does
+    not come about.
     """
 
-    def __init__(self, engine: Engine, request: Request, session: Session | None) -> None:
+    def __init__(self, engine: Engine, request: Request, sid: str, session: Session | None) -> None:
         self._engine = engine
         self._request = request
         self._session = session
-        self._sid = token_text(SID_BYTES)
-        self.headers = [] if session else engine.cookie_headers(self._sid, request)
+        self.sid = sid
+        self.headers = [] if session else engine.cookie_headers(sid, request)
+        engine.change_headers(self.headers, request, is_initial=session is None)
         if session is None:
             engine.admissions.add(self)
 
@@ -67,15 +95,20 @@ class WebSocketAdmission:
     def start_on(self, transport: WebSocketTransport, request: Opening) -> None:
         """Begin on a transport that is there already; `request` is kept for as long as the session lives."""
         self.cancel()
-        self._engine.start_websocket(transport, request, self._sid, self._session)
+        self._engine.start_websocket(transport, request, self.sid, self._session)
 
     def cancel(self) -> None:
         """Give the place back. Idempotent."""
         self._engine.admissions.discard(self)
 
 
-class Engine:
-    """Serve Engine.IO sessions.
+class Refused(Exception):  # carries a refusal to the one place that answers it
+    def __init__(self, kind: RefusalKind, hint: Hint, text: str | None = None, **context: str) -> None:
+        self.refusal = Refusal(kind, hint, text, context)
+
+
+class Engine(Hooks):
+    """Serve Engine.IO sessions; what a program may hang into it is `Hooks`'.
 
     Args: `on_session` is called with each new session and its request, and returns what hears of it.
     """
@@ -91,8 +124,11 @@ class Engine:
         cookie: Cookie | None = None,
         compression_threshold: int | None = 1024,
         allow_request: AllowRequest | None = None,
+        generate_id: GenerateId | None = None,
+        initial_packet: Data | None = None,
         max_sessions: int,
     ) -> None:
+        super().__init__()
         unknown = set(transports) - set(UPGRADES)
         if unknown or not transports:
             raise ValueError(f"transports must be some of {', '.join(UPGRADES)}, not {list(transports)}")
@@ -107,7 +143,10 @@ class Engine:
         self._cookie = cookie
         self._compression_threshold = compression_threshold
         self._allow_request = allow_request
+        self._generate_id = generate_id
+        self._initial: Packet | None = None if initial_packet is None else message(initial_packet)
         self._max_sessions = max_sessions
+        self._drained_at: float | None = None  # by the loop's time; set once nobody new is let in
         self._loop: asyncio.AbstractEventLoop | None = None  # the sessions'
         self._finished = self._session_finished  # one bound method for all
         self._ended: asyncio.Event | None = None  # set when the last session ends, while somebody waits for that
@@ -116,104 +155,166 @@ class Engine:
 
     async def handle(self, request: Request, body: Body) -> Response:
         """Answer one long-polling request. Raises `PeerGone` when nobody is left to answer."""
-        preflight = self._cors.preflight(request)
-        if preflight is not None:
-            return preflight
-        response = await self._answer(request, body)
-        response.headers += self._cors.headers(request)
+        is_initial = False
+        response = self._cors.preflight(request)
+        if response is None:
+            try:
+                response = await self._answer(request, body)
+                is_initial = response.delivery is not None and "sid" not in request.query
+            except Refused as refused:
+                self._note(refused.refusal, request)
+                response = refused.refusal.response()
+            response.headers += self._cors.headers(request)
+        self.change_headers(response.headers, request, is_initial=is_initial)
         if self._compression_threshold is not None and response.may_compress:
             compress(response, request.headers.get("accept-encoding", ""), self._compression_threshold)
         return response
 
     async def admit_websocket(self, request: Request) -> WebSocketAdmission | Response:
         """Check one WebSocket upgrade request; the `Response`, if that is what comes, refuses it."""
-        refusal = await self._check(request, is_upgrade=True)
-        if refusal is not None:
-            return refusal.websocket_response()
-        if "sid" in request.query:
-            return WebSocketAdmission(self, request, self.sessions[request.query["sid"]])
-        return self._full() or WebSocketAdmission(self, request, None)
+        try:
+            admission = await self._admit(request)
+        except Refused as refused:
+            self._note(refused.refusal, request)
+            admission = refused.refusal.websocket_response()
+        if isinstance(admission, Response):
+            self.change_headers(admission.headers, request, is_initial=False)
+        return admission
 
     async def _answer(self, request: Request, body: Body) -> Response:
-        refusal = await self._check(request, is_upgrade=False)
-        if refusal is not None:
-            return refusal.response()
+        response = await self._check(request, is_upgrade=False)
+        if response is not None:
+            return response
         if "sid" in request.query:
             current = self.sessions[request.query["sid"]].transport
             if not isinstance(current, PollingTransport):
-                return Refusal(RefusalKind.BAD_REQUEST, "the session has left polling").response()
+                raise Refused(RefusalKind.BAD_REQUEST, Hint.LEFT_POLLING, name="TRANSPORT_MISMATCH")
             return await current.handle(request, body)
-        full = self._full()
-        if full is not None:
-            return full
+        sid = await self._choose_id(request)
+        if isinstance(sid, Response):
+            return sid
         transport = PollingTransport(self.limits)
-        sid = token_text(SID_BYTES)
         self._open(self._make_session(sid, transport), request)
         response = await transport.handle(request, body)
         response.headers += self.cookie_headers(sid, request)
         return response
 
-    async def _check(self, request: Request, *, is_upgrade: bool) -> Refusal | None:
-        """Find what is wrong with a request; `None` if nothing is. What costs least is looked at first."""
-        refusal = self._check_form(request, is_upgrade) or self._check_session(request, is_upgrade)
-        if refusal is None and "sid" not in request.query:
-            refusal = await self._check_handshake(request)
-        if refusal is not None:
-            logger.info("refused a request from %s: %s", request.remote_address, refusal.hint)
-        return refusal
+    async def _admit(self, request: Request) -> WebSocketAdmission | Response:
+        response = await self._check(request, is_upgrade=True)
+        if response is not None:
+            return response
+        if "sid" in request.query:
+            sid = request.query["sid"]
+            return WebSocketAdmission(self, request, sid, self.sessions[sid])
+        chosen = await self._choose_id(request)
+        return chosen if isinstance(chosen, Response) else WebSocketAdmission(self, request, chosen, None)
 
-    def _check_form(self, request: Request, is_upgrade: bool) -> Refusal | None:
+    async def _check(self, request: Request, *, is_upgrade: bool) -> Response | None:
+        """Find what is wrong with a request: raises `Refused`. What costs least is looked at first.
+
+        Returns an answer where there is no place for a session, or where a middleware gives one.
+        """
+        is_handshake = "sid" not in request.query
+        response = self._turn_away() if is_handshake else None
+        if response is None and self._middlewares:
+            response = await self._ask_middlewares(request)
+        if response is None:
+            self._check_form(request, is_upgrade)
+            self._check_session(request, is_upgrade)
+            if is_handshake:
+                await self._check_handshake(request)
+        return response
+
+    async def _ask_middlewares(self, request: Request) -> Response | None:
+        try:
+            return await self.run_middlewares(request)
+        except HookFailed:
+            raise Refused(RefusalKind.BAD_REQUEST, Hint.MIDDLEWARE_FAILED, name="MIDDLEWARE_FAILURE") from None
+
+    def _check_form(self, request: Request, is_upgrade: bool) -> None:
         name = request.query.get("transport", "")
         if request.is_malformed:
-            return Refusal(RefusalKind.BAD_REQUEST, "the query is malformed or repeats a key of the protocol")
+            raise Refused(RefusalKind.BAD_REQUEST, Hint.MALFORMED)
         if name not in self._transports:
-            return Refusal(RefusalKind.TRANSPORT_UNKNOWN, f"transport {name[:40]!r} is not enabled (transports=)")
+            hint = Hint.TRANSPORT_UNKNOWN
+            if not request.query.keys() & {"EIO", "transport", "sid"}:
+                hint = Hint.PLAIN_WEBSOCKET if is_upgrade else Hint.NO_CLIENT
+            raise Refused(RefusalKind.TRANSPORT_UNKNOWN, hint, transport=name)
         if request.origin is not None and not is_header_text(request.origin):
-            return Refusal(RefusalKind.BAD_REQUEST, "the Origin header holds control characters")
+            raise Refused(RefusalKind.BAD_REQUEST, Hint.MALFORMED_ORIGIN, name="INVALID_ORIGIN", origin=request.origin)
         if not self._cors.is_allowed(request):
-            hint = f"origin {request.origin!r} is not allowed; name it in cors_allowed_origins to let it in"
-            return Refusal(RefusalKind.FORBIDDEN, hint)
+            raise Refused(RefusalKind.FORBIDDEN, Hint.ORIGIN, origin=request.origin or "")
         if is_upgrade and name != "websocket":
-            return Refusal(RefusalKind.BAD_REQUEST, "a WebSocket upgrade request asks for another transport")
-        return None
+            raise Refused(RefusalKind.BAD_REQUEST, Hint.WRONG_UPGRADE, name="TRANSPORT_MISMATCH")
 
-    def _check_session(self, request: Request, is_upgrade: bool) -> Refusal | None:
-        if "sid" not in request.query:
+    def _check_session(self, request: Request, is_upgrade: bool) -> None:
+        sid = request.query.get("sid")
+        if sid is None:
             if request.method != "GET":
-                return Refusal(RefusalKind.BAD_HANDSHAKE_METHOD, f"a handshake with method {request.method[:20]!r}")
-        elif request.query["sid"] not in self.sessions:
-            hint = "unknown session: it has ended, or lives in another process (several need sticky sessions)"
-            return Refusal(RefusalKind.UNKNOWN_SID, hint)
+                raise Refused(RefusalKind.BAD_HANDSHAKE_METHOD, Hint.METHOD, method=request.method)
+        elif sid not in self.sessions:
+            raise Refused(RefusalKind.UNKNOWN_SID, Hint.UNKNOWN_SESSION, sid=sid)
         elif is_upgrade and not self._allow_upgrades:
-            return Refusal(RefusalKind.BAD_REQUEST, "an upgrade, but upgrades are switched off (allow_upgrades)")
+            raise Refused(RefusalKind.BAD_REQUEST, Hint.UPGRADES_OFF, name="TRANSPORT_MISMATCH")
         if request.query["transport"] == "websocket" and not is_upgrade:
-            return Refusal(RefusalKind.BAD_REQUEST, "the websocket transport without a WebSocket upgrade request")
-        return None
+            raise Refused(RefusalKind.BAD_REQUEST, Hint.NO_UPGRADE, name="TRANSPORT_HANDSHAKE_ERROR")
 
-    async def _check_handshake(self, request: Request) -> Refusal | None:
-        if request.query.get("EIO") != "4":
-            hint = f"protocol version {request.query.get('EIO', '')[:10]!r}: the client is not a Socket.IO 3 or 4 one"
-            return Refusal(RefusalKind.UNSUPPORTED_PROTOCOL_VERSION, hint)
+    async def _check_handshake(self, request: Request) -> None:
+        version = request.query.get("EIO")
+        if version != "4":
+            hint = Hint.NO_VERSION if version is None else Hint.OLD_CLIENT
+            raise Refused(RefusalKind.UNSUPPORTED_PROTOCOL_VERSION, hint, protocol=version or "")
         if "j" in request.query:
-            return Refusal(RefusalKind.BAD_REQUEST, "JSONP polling is not offered: only browsers before 2012 need it")
+            raise Refused(RefusalKind.BAD_REQUEST, Hint.JSONP)
         if self._allow_request is None:
-            return None
+            return
         try:
-            verdict = self._allow_request(request)
-            if inspect.isawaitable(verdict):
-                verdict = await verdict
-        except Exception:
-            logger.exception("allow_request failed")
-            return Refusal(RefusalKind.BAD_REQUEST, "allow_request failed")
-        if verdict is None or verdict is True:
-            return None
-        return Refusal(RefusalKind.FORBIDDEN, "allow_request refused", verdict if isinstance(verdict, str) else None)
+            verdict = await self.ask(self._allow_request, request, Hint.ALLOW_FAILED)
+        except HookFailed:
+            raise Refused(RefusalKind.BAD_REQUEST, Hint.ALLOW_FAILED) from None
+        if verdict is not None and verdict is not True:
+            text = verdict if isinstance(verdict, str) else None
+            raise Refused(RefusalKind.FORBIDDEN, Hint.NOT_ALLOWED, text)
 
-    def _full(self) -> Response | None:
+    async def _choose_id(self, request: Request) -> str | Response:
+        """Return the id of a session to be opened now, or the answer if there is no place. Raises `Refused`."""
+        sid = token_text(SID_BYTES)
+        if self._generate_id is not None:
+            try:
+                sid = await self.ask(self._generate_id, request, Hint.ID_FAILED)
+                if not isinstance(sid, str) or not SID.fullmatch(sid):
+                    self.fail(Hint.ID_FAILED, ValueError("it gave what is not 1 to 64 URL-safe characters"))
+                if sid in self.sessions or any(admission.sid == sid for admission in self.admissions):
+                    self.fail(Hint.ID_FAILED, ValueError("it gave the id of another session"))
+            except HookFailed:
+                raise Refused(RefusalKind.BAD_REQUEST, Hint.ID_FAILED, name="ID_GENERATION_ERROR") from None
+        return self._turn_away() or sid
+
+    def _turn_away(self) -> Response | None:
+        """Answer a handshake for which there is no place."""
+        if self._drained_at is not None:
+            seconds = max(math.ceil(self._drained_at - asyncio.get_running_loop().time()), 1)
+            self.log(logging.INFO, DRAINING, "refused a handshake: the server is being drained")
+            return unavailable(DRAINING, seconds)
         if len(self.sessions) + len(self.admissions) < self._max_sessions:
             return None
-        logger.warning("refused a handshake: %d sessions are open (Limits.max_sessions)", len(self.sessions))
-        return Response(503, [("retry-after", str(RETRY_AFTER)), ("content-type", "text/plain")], b"Too many sessions")
+        text = "refused a handshake: %d sessions are open (Limits.max_sessions)"
+        self.log(logging.WARNING, FULL, text, len(self.sessions))
+        return unavailable(FULL, RETRY_AFTER)
+
+    def _note(self, refusal: Refusal, request: Request) -> None:
+        """Tell of a refusal: those who watch, and the log."""
+        code = refusal.kind.value[0]
+        hint = refusal.hint
+        self.tell_connection_error(
+            lambda: RefusedRequest(request, code, refusal.message, hint.text, dict(refusal.context))
+        )
+        if hint in PROGRAM_S_FAULTS:
+            return
+        level = logging.INFO if hint in CLIENTS_FAULTS else logging.WARNING
+        details = ", ".join(f"{name} {value[:60]!r}" for name, value in refusal.context.items() if name != "name")
+        text = "refused a request from %s (%s%s): %s"
+        self.log(level, hint.text, text, request.remote_address, refusal.message, details and f", {details}", hint.text)
 
     # Sessions.
 
@@ -244,11 +345,16 @@ class Engine:
         upgrades = [name for name in offered if name in self._transports]
         self.sessions[session.sid] = session
         session.send([open_packet(session.sid, upgrades, self.limits)])
+        if self._initial is not None:
+            session.send([self._initial])
         try:
             session.sink = self._on_session(session, request)
         except BaseException:
             session.abort()
             raise
+        self.tell_connection(session, request.unpack)
+        if self._drained_at is not None:
+            session.close()  # a WebSocket that was let in just before
 
     def cookie_headers(self, sid: str, request: Request) -> list[tuple[str, str]]:
         """Return the headers that a handshake's answer carries besides its own."""
@@ -259,6 +365,15 @@ class Engine:
         if not self.sessions and self._ended is not None:
             self._ended.set()
             self._ended = None
+
+    @property
+    def clients_count(self) -> int:
+        """How many sessions are open: the original's `clientsCount`."""
+        return len(self.sessions)
+
+    def begin_drain(self, seconds: float) -> None:
+        """Let nobody new in any more: handshakes are answered 503, and told to come back in so many seconds."""
+        self._drained_at = asyncio.get_running_loop().time() + seconds
 
     @property
     def is_elsewhere(self) -> bool:
@@ -276,20 +391,23 @@ class Engine:
         Sessions that do not end within `Limits.close_timeout` are cut.
         Raises `RuntimeError` on another event loop than that of the sessions: nothing could wake them there.
         """
-        if not self.sessions:
-            return
         self.check_loop()
-        ended = self._ended = self._ended or asyncio.Event()
         for session in list(self.sessions.values()):
             session.close()
-        try:
-            async with asyncio.timeout(self.limits.close_timeout):
-                await ended.wait()
-        except TimeoutError:
+        if not await self.wait_ended(self.limits.close_timeout):
             for session in list(self.sessions.values()):
                 session.abort()
 
+    async def wait_ended(self, seconds: float) -> bool:
+        """Wait so long until there is no session; return whether there is none."""
+        if self.sessions:
+            ended = self._ended = self._ended or asyncio.Event()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await ended.wait()
+        return not self.sessions
 
-def is_header_text(text: str) -> bool:
-    """Whether a header's value holds only what RFC 9110 §5.5 allows."""
-    return HEADER_TEXT.fullmatch(text) is not None
+
+def unavailable(text: str, seconds: int) -> Response:
+    """Answer that there is no place for a client now."""
+    return Response(503, [("retry-after", str(seconds)), ("content-type", "text/plain")], text.encode())

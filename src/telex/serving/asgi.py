@@ -19,13 +19,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from http import HTTPStatus
 from typing import Any, cast
 
 from telex.engineio import Engine, PeerGone, Request, Response, WebSocketTransport
 from telex.limits import Limits
+from telex.serving.watchdog import watch
 from telex.socketio import Server as SocketServer
 from telex.socketio.runners import go_on
 from telex.streams.fairness import FRAMES_PER_TURN
@@ -70,11 +73,16 @@ class Server(SocketServer):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, other: App | None) -> None:
         servers_in_use.add(self)
+        if self.limits.slow_handler is not None:
+            watch(self.limits.slow_handler, servers_in_use)
         kind = scope["type"]
         if kind == "lifespan":
             await self._serve_lifespan(scope, receive, send, other)
         elif kind in ("http", "websocket") and self._is_ours(scope, is_alone=other is None):
             await (serve_http if kind == "http" else serve_websocket)(self.engine, scope, receive, send)
+        elif kind == "http" and (response := self._find_file(scope, is_alone=other is None)) is not None:
+            with contextlib.suppress(OSError):  # the client has left
+                await respond(scope, send, response)
         elif other is not None:
             await other(scope, receive, send)
         elif kind in ("http", "websocket"):
@@ -89,8 +97,22 @@ class Server(SocketServer):
         is_mount_point = is_alone and root != "" and path.startswith(root) and local == ""
         return is_mount_point or local == self.path.rstrip("/")
 
+    def _find_file(self, scope: Scope, *, is_alone: bool) -> Response | None:
+        """Answer a request for one of the client's files, which lie right below the path."""
+        folder, _, name = scope["path"].rpartition("/")
+        if self.client_files is None or not self._is_ours({**scope, "path": folder}, is_alone=is_alone):
+            return None
+        return self.client_files.answer(name, make_request(scope))
+
     def _wrong_path(self, scope: Scope) -> Response:
         right = scope.get("root_path", "").rstrip("/") + self.path.rstrip("/") + "/"
+        self.engine.log(
+            logging.WARNING,
+            "wrong path",
+            "a request for %r, where there is nothing: the Socket.IO server is at %r (the option path, on both ends)",
+            scope["path"][:200],
+            right,
+        )
         text = f"There is nothing at this path: the Socket.IO server is at {right}\n"
         return Response(404, [("content-type", "text/plain; charset=utf-8")], text.encode())
 
@@ -362,7 +384,9 @@ async def respond(scope: Scope, send: Send, response: Response) -> None:
             await send({"type": "websocket.close", "code": 1008, "reason": body.decode()[:120]})
             return
         prefix = "websocket.http"
-    headers = encode_headers([*response.headers, ("content-length", str(len(body)))])
+    # A 304 tells the length of what it spares the client, or nothing (RFC 9110 §8.6).
+    length = [] if response.status == HTTPStatus.NOT_MODIFIED else [("content-length", str(len(body)))]
+    headers = encode_headers([*response.headers, *length])
     await send({"type": f"{prefix}.response.start", "status": response.status, "headers": headers})
     for start in range(0, len(body) or 1, PIECE_BYTES):
         n_left = max(len(body) - start - PIECE_BYTES, 0)

@@ -18,6 +18,9 @@ from telex.websocket.frames import CLOSE_CODES
 
 __all__ = ["MissingServer", "NoApplication", "load_app", "run"]
 
+SLOW_HANDLER = 0.1
+"""Seconds; a tenth is where people begin to notice."""
+
 PROTOCOL = "telex.serving.uvicorn:Protocol"
 
 
@@ -36,6 +39,7 @@ def run(
     port: int = 8000,
     close_code: int = SERVICE_RESTART,
     drain: float = 0.0,
+    slow_handler: float | None = None,
     **options: Any,
 ) -> None:
     """Serve an ASGI application, such as a `telex.Server`, until Ctrl-C or SIGTERM.
@@ -48,7 +52,11 @@ def run(
         port: 0 takes a free one.
         close_code: What WebSockets are closed with when the server stops: 1012 (restart), or 1001 (going away) for one
             that will not come back.
-        drain: Seconds over which the clients are sent off when it stops, so that they do not all come back at once.
+        drain: Seconds over which the clients are sent off when it stops, so that they do not all come back at once (see
+            `Server.drain`).
+        slow_handler: Seconds for which the event loop may be held before a warning names what holds it; 0 for no such
+            warning. By default it is the server's `Limits.slow_handler`, or 0.1 where that is None. Several workers
+            know only the limit.
         options: Those of `uvicorn.Config`, of which `log_level` ("warning") and `access_log` (off) have defaults of
             their own here.
 
@@ -56,7 +64,7 @@ def run(
     installed, `NoApplication` (an `ImportError`) when there is no such application or it cannot be called, and
     `SystemExit` when the server cannot start. What the program's own module raises when it is imported comes as it is.
     """
-    check_options(app, close_code, drain, options)
+    check_options(app, close_code, drain, slow_handler, options)
     has_children = bool(options.get("reload")) or n_workers(options) > 1
     try:
         import uvicorn  # noqa: PLC0415  # an extra
@@ -75,7 +83,10 @@ def run(
         settings |= {"ws_max_size": application.limits.max_payload, "ws_ping_interval": None}
     served: Any = app if has_children else application
     config = uvicorn.Config(cast("Any", served), host=host, port=port, **settings | options)
-    server = UvicornServer(config, close_code=close_code, drain=drain)
+    if slow_handler is None:
+        limit = application.limits.slow_handler if isinstance(application, Server) else None
+        slow_handler = SLOW_HANDLER if limit is None else limit
+    server = UvicornServer(config, close_code=close_code, drain=drain, slow_handler=slow_handler)
     try:
         if config.should_reload:
             ChangeReload(config, target=server.run, sockets=[config.bind_socket()]).run()
@@ -100,18 +111,22 @@ def n_workers(options: dict[str, Any]) -> int:
     return int(options.get("workers") or 1)
 
 
-def check_options(app: App | str, close_code: int, drain: float, options: dict[str, Any]) -> None:
+def check_options(
+    app: App | str, close_code: int, drain: float, slow_handler: float | None, options: dict[str, Any]
+) -> None:
     """Raise `ValueError` for options that cannot be heeded, or not together."""
     if options.get("factory"):
         raise ValueError("telex.run serves an application, not a function that makes one, and cannot heed factory")
     if close_code not in CLOSE_CODES:
         raise ValueError(f"close code {close_code} may not be sent")
-    if not drain >= 0:
+    if not 0 <= drain < float("inf"):  # not NaN either
         raise ValueError(f"drain must be seconds, not {drain}")
+    if slow_handler is not None and not 0 <= slow_handler < float("inf"):
+        raise ValueError(f"slow_handler must be seconds, not {slow_handler}")
     if (options.get("reload") or n_workers(options) > 1) and not isinstance(app, str):
         raise ValueError("reload and workers need the application's name, such as chat:io: each process loads it anew")
-    if n_workers(options) > 1 and (drain or close_code != SERVICE_RESTART):
-        raise ValueError("several workers are uvicorn's own, which know neither drain nor close_code")
+    if n_workers(options) > 1 and (drain or close_code != SERVICE_RESTART or slow_handler is not None):
+        raise ValueError("several workers are uvicorn's own, which know neither drain nor close_code nor slow_handler")
 
 
 def load_app(name: str) -> App:

@@ -6,17 +6,21 @@ Rule of this module: what uvicorn's `Server` does differently under `telex run`;
 
 *Out*: uvicorn waits for its requests to end before it stops, and a parked poll ends only when something happens. So
 every Telex server in use on the same event loop is closed before, which answers the polls and says goodbye to the rest.
-With a drain time, sessions and WebSockets are closed one after the other, spread over it, so that the clients of a
-large server do not all come back in the same second.
+With a drain time they are drained before that (see `Server.drain`), and other WebSockets closed one after the other,
+spread over it. Meanwhile the port stays open: clients on polling need it to the end, and those who come are told to go
+elsewhere. A second signal ends the draining.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
 import sys
+from collections.abc import Iterable
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -27,6 +31,7 @@ from telex.serving.asgi import Server as TelexServer
 from telex.serving.asgi import servers_in_use
 from telex.serving.banner import banner
 from telex.serving.uvicorn import Protocol
+from telex.serving.watchdog import watch
 from telex.streams import poll_of
 
 __all__ = ["Server"]
@@ -41,17 +46,22 @@ and what many at once have needed the process does not give back."""
 class Server(uvicorn.Server):
     """Serve with Telex's way in and out.
 
-    Args: `close_code` is what WebSockets are closed with when it stops, `drain` the seconds over which that is spread.
+    Args: `close_code` is what WebSockets are closed with when it stops, `drain` the seconds over which that is spread;
+    `slow_handler` the seconds for which the loop may be held without a warning, 0 for any.
     """
 
-    def __init__(self, config: uvicorn.Config, *, close_code: int, drain: float) -> None:
+    def __init__(self, config: uvicorn.Config, *, close_code: int, drain: float, slow_handler: float) -> None:
         super().__init__(config)
         self._close_code = close_code
         self._drain = drain
+        self._slow_handler = slow_handler
         self._arrivals: Arrivals | None = None
+        self._draining: asyncio.Future[Any] | None = None  # while it goes on
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say where."""
+        if self._slow_handler:
+            watch(self._slow_handler, servers_in_use)
         config = self.config
         app: Any = config.loaded_app
         while not isinstance(app, TelexServer) and hasattr(app, "app"):  # uvicorn's own layers
@@ -99,24 +109,46 @@ class Server(uvicorn.Server):
             loop.remove_reader(descriptor)
             self._arrivals.listen(descriptor)
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal: the first ends the serving, a second also the draining."""
+        super().handle_exit(sig, frame)
+        draining = self._draining
+        if self.force_exit and draining is not None:
+            draining.get_loop().call_soon_threadsafe(draining.cancel)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take nobody new, say goodbye to those who are there, and stop."""
+        """Send off those who are there, take nobody new, and stop."""
+        ours = [server for server in servers_in_use if not server.engine.is_elsewhere]
+        if self._drain:
+            closing = [server.drain(self._drain) for server in ours]
+            self._draining = asyncio.gather(self._send_off(), *closing, return_exceptions=True)
+            with contextlib.suppress(asyncio.CancelledError):
+                log_failures(await self._draining)
         if self._arrivals is not None:
             self._arrivals.close()
         for server in self.servers:
             server.close()
-        closing = [self._close_connections()]
-        closing += [server.close(drain=self._drain) for server in servers_in_use if not server.engine.is_elsewhere]
-        for error in filter(None, await asyncio.gather(*closing, return_exceptions=True)):
-            logger.error("a server could not be closed", exc_info=error)
+        for connection in self._connections():
+            connection.shutdown()
+        log_failures(await asyncio.gather(*[server.close() for server in ours], return_exceptions=True))
         await super().shutdown(sockets)
 
-    async def _close_connections(self) -> None:
-        """Close WebSockets one after the other, within the drain time; those of the sessions are not meant."""
+    def _connections(self) -> list[Any]:
+        """Return uvicorn's connections, WebSockets among them, without those of our sessions."""
         adopted: object = adopted_by(self.server_state)
-        connections = [each for each in self.server_state.connections if each is not adopted]
-        for connection in connections:
-            if connection in self.server_state.connections and not self.force_exit:
+        return [each for each in self.server_state.connections if each is not adopted]
+
+    async def _send_off(self) -> None:
+        """Close WebSockets of other applications one after the other, within the drain time."""
+        loop, connections = asyncio.get_running_loop(), self._connections()
+        begin = loop.time()
+        for number, connection in enumerate(connections):
+            if connection in self.server_state.connections:
+                await asyncio.sleep(begin + self._drain * number / len(connections) - loop.time())
                 connection.shutdown()
-                if self._drain:
-                    await asyncio.sleep(self._drain / len(connections))
+
+
+def log_failures(results: Iterable[BaseException | None]) -> None:
+    """Log what the closing of servers has raised."""
+    for error in filter(None, results):
+        logger.error("a server could not be closed", exc_info=error)

@@ -22,10 +22,11 @@ Answer = Callable[[list[Any] | None], None]
 class Acks:
     """Hold what is called when an acknowledgement comes, by its id."""
 
-    __slots__ = ("_maximum", "_pending")
+    __slots__ = ("_maximum", "_pending", "_settled")
 
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum
+        self._settled: list[Callable[[], None]] | None = None  # while somebody waits for the last of them
         self._pending: dict[int, Answer] = {}
 
     def __len__(self) -> int:
@@ -40,6 +41,7 @@ class Acks:
     def forget(self, ack_id: int) -> None:
         """Await it no longer."""
         self._pending.pop(ack_id, None)
+        self._tell_settled()
 
     def resolve(self, ack_id: int, values: list[Any]) -> bool:
         """Take an acknowledgement; `False` if nobody awaits it."""
@@ -47,6 +49,7 @@ class Acks:
         if answer is None:
             return False
         answer(values)
+        self._tell_settled()
         return True
 
     def fail(self, ack_id: int) -> None:
@@ -60,6 +63,18 @@ class Acks:
         pending, self._pending = self._pending, {}
         for answer in pending.values():
             answer(None)
+        self._tell_settled()
+
+    def when_settled(self, settled: Callable[[], None]) -> None:
+        """Have a function called, once, when no acknowledgement is awaited any more."""
+        self._settled = [*(self._settled or ()), settled]
+        self._tell_settled()
+
+    def _tell_settled(self) -> None:
+        if self._settled is not None and not self._pending:
+            settled, self._settled = self._settled, None
+            for function in settled:
+                function()
 
 
 def as_values(result: Any) -> list[Any]:

@@ -160,6 +160,17 @@ class Connection(EventReceiver):
             socket.disconnect()
         self.close()
 
+    def at_work(self, but_not: asyncio.Task[Any] | None = None) -> list[asyncio.Future[None]]:
+        """Return what is done when the handlers of its sockets have ended and no acknowledgement is awaited.
+
+        Args: `but_not` is a task that is not waited for: a handler that asks this itself.
+        """
+        found: list[asyncio.Future[None]] = []
+        for socket in self._sockets():
+            if but_not is None or socket.worker is not but_not:
+                found += filter(None, (socket.handlers_done(), socket.acks_done()))
+        return found
+
     def dismiss(self, socket: Socket) -> None:
         """Send one socket off. What its client has sent before it hears of that is on its way, and ignored."""
         self._dismissed |= {socket.nsp.name}

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
-from telex.engineio import AllowRequest, Cookie, Cors, Engine, Opening, Session
+from telex.engineio import AllowRequest, Cookie, Cors, Engine, GenerateId, Opening, Session
 from telex.limits import Limits, default_max_connections
 from telex.socketio.backlog import SlowConsumers
 from telex.socketio.broadcast import Broadcaster, BroadcastOperator, Sent
+from telex.socketio.clientfiles import ClientFiles
 from telex.socketio.connection import Connection
+from telex.socketio.draining import drain
 from telex.socketio.fastpath import EventParser
 from telex.socketio.handlers import is_coroutine_function
 from telex.socketio.listeners import NEW_NAMESPACE, Function, Listeners, Listening
@@ -65,6 +68,11 @@ class Server(Broadcaster, Listening):
         slow_consumers: what happens to events for a client that has no room: "close", "drop newest" or "drop oldest"
             (`SlowConsumers`); `room_policy` says it for the events to one room.
         rate_limit: how many events each socket may send, and what happens past that; a namespace may have its own.
+        generate_id: a function of the request, plain or not, that chooses the id of each Engine.IO session: 1 to 64
+            URL-safe characters that no session has and nobody can guess. A socket's id is another one.
+        initial_packet: an Engine.IO message that each client is sent first.
+        serve_client: a folder with the JavaScript client's files (`socket.io.js` and the like), to be served below
+            `path`. They are read once, when the server is made.
         limits: every other bound; the options above that are also bounds win over it.
 
     Raises `TypeError` for an unknown option, `ValueError` for a bad value.
@@ -91,6 +99,9 @@ class Server(Broadcaster, Listening):
         cleanup_empty_child_namespaces: bool = False,
         slow_consumers: SlowConsumers | str = SlowConsumers.CLOSE,
         rate_limit: RateLimit | None = None,
+        generate_id: GenerateId | None = None,
+        initial_packet: str | bytes | None = None,
+        serve_client: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
     ) -> None:
         if not path.startswith("/"):
@@ -116,15 +127,19 @@ class Server(Broadcaster, Listening):
         self.rate_limit = rate_limit
         most = self.limits.max_events_per_second  # of all sockets of a client together
         self.client_limit = None if most is None else RateLimit(most, policy="close")
+        cors = Cors(cors_allowed_origins, credentials=cors_credentials, headers=cors_headers)
+        self.client_files = None if serve_client is None else ClientFiles(serve_client, cors)
         self.engine = Engine(
             self._open_session,
             limits=self.limits,
             transports=transports,
             allow_upgrades=allow_upgrades,
-            cors=Cors(cors_allowed_origins, credentials=cors_credentials, headers=cors_headers),
+            cors=cors,
             cookie=as_cookie(cookie),
             compression_threshold=as_threshold(http_compression),
             allow_request=allow_request,
+            generate_id=generate_id,
+            initial_packet=initial_packet,
             max_sessions=self.limits.max_sessions or default_max_connections(),
         )
         self._root = self.of("/")
@@ -243,22 +258,28 @@ class Server(Broadcaster, Listening):
         """Return how many there are of everything, what waits, and what was dropped. O(sessions + sockets)."""
         return of_server(self)
 
-    async def close(self, *, drain: float = 0.0) -> None:
+    async def drain(self, seconds: float) -> None:
+        """Send everybody off within so many seconds, as gently as they allow; then `close`.
+
+        From now on handshakes are answered 503 with `Retry-After`, and the server takes nobody in any more. Those who
+        are there go on: their connections are closed one after the other, spread evenly over the time, so that not all
+        come back in the same second. One whose handlers are at work, or whose acknowledgement is awaited, is closed
+        when that has ended, or when the time is over. Returns sooner when all have gone.
+
+        **Cancellation**: stops the draining, and nobody new is let in; what is still there is `close`'s.
+        Raises `ValueError` for what is no number of seconds, `RuntimeError` as `close`; nothing is changed then.
+        """
+        await drain(self, seconds)
+        await self.close()
+
+    async def close(self) -> None:
         """Disconnect everybody with "server shutting down"; wait until what was sent has left and handlers have ended.
 
-        Args: `drain` is a number of seconds over which the clients are sent off one by one, all of them at once by
-        default; that is what to choose where many would else come back in the same second.
-
-        Takes at most `drain` and `Limits.close_timeout`. Clients come back by themselves when they find a server again.
+        Takes at most `Limits.close_timeout`. Clients come back by themselves when they find a server again; where many
+        would do so in the same second, `drain` is kinder.
         Raises `RuntimeError` on another event loop than that of the clients; nothing is changed then.
         """
         self.engine.check_loop()
-        if drain:
-            sessions = list(self.engine.sessions.values())
-            for session in sessions:
-                if session.is_open:
-                    cast("Connection", session.sink).close(DisconnectReason.SERVER_SHUTTING_DOWN)
-                    await asyncio.sleep(drain / len(sessions))
         loop = asyncio.get_running_loop()
         end = loop.time() + self.limits.close_timeout
         at_work: set[asyncio.Future[None]] = set()

@@ -339,6 +339,14 @@ class Socket(Emitter, Listening):
         if self.state in SENDING:
             self.connection.session.send(packets)
 
+    def acks_done(self) -> asyncio.Future[None] | None:
+        """Return what is done when its client owes no acknowledgement; None where it owes none."""
+        if self._acks is None or not len(self._acks):
+            return None
+        done = asyncio.get_running_loop().create_future()
+        self._acks.when_settled(lambda: None if done.done() else done.set_result(None))
+        return done
+
     def post(self, packets: Sequence[Packet], flags: Flags, ack_id: int | None = None) -> bool:
         """Send an event as its flags and the policy for slow consumers say; `False` if it was dropped."""
         if self.state not in SENDING:

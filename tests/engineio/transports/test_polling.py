@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from telex.engineio.handshake import Request, Response
+from telex.engineio.handshake import Refusal, RefusalKind, Request, Response
+from telex.engineio.hints import Hint
 from telex.engineio.packets import PacketType, message
 from telex.engineio.session import CloseReason, Session, State
 from telex.engineio.transports.polling import BODY_GRACE, PeerGone, PollingTransport
@@ -19,8 +20,8 @@ from tests.engineio.loops import run, settle
 
 OK = Response(200, [("content-type", "text/html")], b"ok")
 BAD = Response(400)
-UNKNOWN_SID = Response(400, [("content-type", "application/json")], b'{"code":1,"message":"Session ID unknown"}')
-BAD_REQUEST = Response(400, [("content-type", "application/json")], b'{"code":3,"message":"Bad request"}')
+UNKNOWN_SID = Refusal(RefusalKind.UNKNOWN_SID, Hint.UNKNOWN_SESSION).response()
+BAD_REQUEST = Refusal(RefusalKind.BAD_REQUEST, Hint.LEFT_POLLING).response()
 POLL_HEADERS = [("content-type", "text/plain; charset=UTF-8"), ("cache-control", "no-store")]
 
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from telex.engineio import payloads
 from telex.engineio.handshake import Refusal, RefusalKind, Request, Response
+from telex.engineio.hints import Hint
 from telex.engineio.packets import CLOSE, NOOP, Packet
 from telex.engineio.session import CloseReason, Session, SessionSink
 from telex.errors import EnginePacketError
@@ -284,5 +285,5 @@ class PollingTransport:
 
     def _too_late(self) -> Response:
         if self.session.transport is self:
-            return Refusal(RefusalKind.UNKNOWN_SID, "the session has ended").response()
-        return Refusal(RefusalKind.BAD_REQUEST, "the session has left polling").response()
+            return Refusal(RefusalKind.UNKNOWN_SID, Hint.UNKNOWN_SESSION).response()
+        return Refusal(RefusalKind.BAD_REQUEST, Hint.LEFT_POLLING).response()
