@@ -21,7 +21,7 @@ from telex.errors import (
 from telex.limits import Limits
 from telex.serving.asgi import Server
 from telex.serving.run import run
-from telex.socketio import BroadcastOperator, DisconnectReason, Handshake, Namespace, Sent, Socket
+from telex.socketio import BroadcastOperator, DisconnectReason, Handshake, Namespace, Recovery, Sent, Socket
 from telex.types import Headers
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Limits",
     "Namespace",
     "ProtocolError",
+    "Recovery",
     "Sent",
     "Server",
     "Socket",

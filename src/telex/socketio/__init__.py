@@ -6,6 +6,7 @@ Source: Socket.IO protocol v5.
 from telex.socketio.broadcast import BroadcastOperator, Sent
 from telex.socketio.namespace import Namespace
 from telex.socketio.reasons import DisconnectReason
+from telex.socketio.recovery import Recovery
 from telex.socketio.server import Server
 from telex.socketio.socket import Handshake, Socket, SocketOperator
 
@@ -14,6 +15,7 @@ __all__ = [
     "DisconnectReason",
     "Handshake",
     "Namespace",
+    "Recovery",
     "Sent",
     "Server",
     "Socket",

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 from telex.engineio import send_to_all
 from telex.errors import AckTimeout, TooManyAcks
 from telex.socketio.acks import from_values
+from telex.socketio.recovery import Ask
 
 if TYPE_CHECKING:
     from telex.socketio.namespace import Namespace
+    from telex.socketio.recovery import Seat
     from telex.socketio.socket import Socket
 
 __all__ = ["BroadcastOperator", "Broadcaster", "Flags", "Sent", "names"]
@@ -193,9 +195,11 @@ class BroadcastOperator(Broadcaster):
 
     def _emit(self, event: str, args: Sequence[Any]) -> Sent:
         self._namespace.check_thread()
-        packets = self._namespace.encode_event(event, args, compress=self._flags.compress)
-        sockets = self._namespace.select(self._rooms, self._excluded)
-        if self._flags.volatile:
+        volatile, compress = self._flags.volatile, self._flags.compress
+        packets, sockets = self._namespace.write_event(
+            event, args, self._rooms, self._excluded, volatile=volatile, compress=compress
+        )
+        if volatile:
             for socket in sockets:
                 socket.send_packets(packets, volatile=True)
         elif sockets:
@@ -209,8 +213,12 @@ class BroadcastOperator(Broadcaster):
         ack_id = namespace.next_ack_id()
         packets = namespace.encode_event(event, args, ack_id=ack_id, compress=self._flags.compress)
         sockets = namespace.select(self._rooms, self._excluded)
+        # Who is away, and may be recovered, is asked when it comes back in time.
+        away: Sequence[Seat[Socket]] = ()
+        if namespace.journal is not None and not self._flags.volatile:
+            away = namespace.journal.absent(namespace.name, self._rooms, self._excluded)
         responses: list[Any] = []
-        n_open = len(sockets)
+        n_asked = n_open = len(sockets) + len(away)
         done = asyncio.get_running_loop().create_future()
 
         def ask(socket: Socket) -> bool:
@@ -231,6 +239,8 @@ class BroadcastOperator(Broadcaster):
             for socket in sockets:
                 if not ask(socket):
                     answered(None)
+            if away:
+                namespace.recovery.ask(packets, away, Ask(ack_id, answered))
             if n_open:
                 async with asyncio.timeout(timeout):
                     await done
@@ -239,6 +249,11 @@ class BroadcastOperator(Broadcaster):
         finally:
             for socket in sockets:
                 socket.forget_ack(ack_id)
-        if len(responses) < len(sockets):
+            for seat in away:
+                if seat.present is not None:
+                    seat.present.forget_ack(ack_id)
+                else:
+                    namespace.recovery.forget_ask(seat, ack_id)
+        if len(responses) < n_asked:
             raise AckTimeout(timeout, responses)
         return responses

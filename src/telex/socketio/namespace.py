@@ -21,6 +21,7 @@ from telex.socketio.fastpath import Registry, encode_event
 from telex.socketio.handlers import Handler, make_handler
 from telex.socketio.packets import RESERVED_EVENTS, PacketType, format_head
 from telex.socketio.parsers import encode
+from telex.socketio.recovery import Journal, Seat
 from telex.socketio.rooms import Rooms
 from telex.socketio.socket import Socket
 
@@ -65,6 +66,7 @@ class Namespace(Registry, Broadcaster):
         self.catch_alls = []
         self.middlewares: list[Middleware] = []
         self._server: Server | None = None
+        self.journal: Journal[Socket] | None = None
         self._ack_ids = count()
         self._misfits: set[str] = set()
         self._has_warned_of_attachments = False
@@ -79,6 +81,14 @@ class Namespace(Registry, Broadcaster):
             raise ValueError(f"the namespace {self.name!r} belongs to a server already")
         self._server = server
         self.limits = limits
+        self.journal = server.journal
+
+    @property
+    def recovery(self) -> Journal[Socket]:
+        """What recovers clients. Raises `RuntimeError` where the server does not."""
+        if self.journal is None:
+            raise RuntimeError("this server does not recover clients: telex.Server(connection_state_recovery=True)")
+        return self.journal
 
     @property
     def server(self) -> Server:
@@ -221,6 +231,38 @@ class Namespace(Registry, Broadcaster):
             return [socket for socket in found if socket.state is CONNECTED]
         out = set().union(*map(self._members, excluded))
         return [socket for socket in found if socket.state is CONNECTED and socket not in out]
+
+    def write_event(
+        self,
+        event: str,
+        args: Sequence[Any],
+        rooms: frozenset[str] | None,
+        excluded: frozenset[str],
+        *,
+        volatile: bool,
+        compress: bool,
+    ) -> tuple[Sequence[Packet], list[Socket]]:
+        """Encode a broadcast and select who is sent it; those who are away have it when they come back."""
+        sockets = self.select(rooms, excluded)
+        journal = self.journal
+        if journal is None:
+            return self.encode_event(event, args, compress=compress), sockets
+
+        def encode(offset: str) -> Sequence[Packet]:
+            return self.encode_event(event, (*args, offset), compress=compress)
+
+        if volatile:
+            return journal.pass_by(self.name, encode), sockets
+        seats = self._seats_of(sockets)
+        seats += journal.absent(self.name, rooms, excluded)
+        return journal.write(self.name, encode, seats), sockets
+
+    def _seats_of(self, sockets: Iterable[Socket]) -> list[Seat[Socket]]:
+        return [socket.stay.seat for socket in sockets if socket.stay is not None]
+
+    def is_taken(self, room: str) -> bool:
+        """Whether a room is the private one of a client, there or away."""
+        return room in self.sockets or (self.journal is not None and self.journal.is_absent(self.name, room))
 
     def _members(self, room: str) -> Iterable[Socket]:
         own = self.sockets.get(room)

@@ -19,12 +19,18 @@ from telex.socketio.connection import Connection
 from telex.socketio.fastpath import EventParser
 from telex.socketio.namespace import AnyMiddleware, Function, Namespace
 from telex.socketio.reasons import DisconnectReason
+from telex.socketio.recovery import KEY_BYTES, Journal, Recovery
+from telex.socketio.socket import Socket
+from telex.streams.deadlines import deadlines_of
+from telex.tokens import token_bytes, token_text
 
 __all__ = ["Server"]
 
 AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 
 DEFAULT_COMPRESSION_THRESHOLD = 1024
+
+PID_BYTES = 18
 
 
 class Server(Broadcaster):
@@ -47,6 +53,8 @@ class Server(Broadcaster):
         cors_credentials: whether those may send cookies.
         cors_headers: request headers that those may set, such as "authorization".
         allow_request: a function that decides on each handshake.
+        connection_state_recovery: `True`, or a `Recovery` with bounds of one's own: clients that lose their connection
+            and come back keep id, rooms and data, and are sent what they have missed.
         limits: every other bound; the options above that are also bounds win over it.
 
     Raises `TypeError` for an unknown option, `ValueError` for a bad value.
@@ -70,6 +78,7 @@ class Server(Broadcaster):
         cors_credentials: bool = False,
         cors_headers: Sequence[str] = ("content-type",),
         allow_request: AllowRequest | None = None,
+        connection_state_recovery: bool | Recovery = False,
         limits: Limits | None = None,
     ) -> None:
         if not path.startswith("/"):
@@ -88,6 +97,7 @@ class Server(Broadcaster):
         self.per_message_deflate = per_message_deflate
         self.namespaces: dict[str, Namespace] = {}
         self.parser = EventParser(self.limits)
+        self.journal = make_journal(connection_state_recovery, self.limits)
         self.engine = Engine(
             self._open_session,
             limits=self.limits,
@@ -199,9 +209,27 @@ class Server(Broadcaster):
         await self.engine.close()
         if at_work:
             await asyncio.wait(at_work, timeout=max(end - loop.time(), 0))
+        if self.journal is not None:
+            self.journal.clear()
 
     def _open_session(self, session: Session, request: Opening) -> Connection:
         return Connection(self, session, request, self.limits)
+
+
+def make_journal(recovery: bool | Recovery, limits: Limits) -> Journal[Socket] | None:
+    """Read the `connection_state_recovery` option."""
+    if recovery is False:
+        return None
+    options = Recovery() if recovery is True else recovery
+    if not isinstance(options, Recovery):
+        raise TypeError(f"connection_state_recovery must be a bool or a Recovery, not {type(recovery).__name__}")
+    return Journal(
+        options,
+        heartbeat=limits.ping_interval + limits.ping_timeout,
+        key=token_bytes(KEY_BYTES),
+        make_pid=lambda: token_text(PID_BYTES),
+        deadlines=lambda: deadlines_of(asyncio.get_running_loop()),
+    )
 
 
 def as_cookie(cookie: bool | str | Cookie) -> Cookie | None:

@@ -20,13 +20,14 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from telex.engineio import Packet
-from telex.errors import AckTimeout, Disconnected
+from telex.errors import AckTimeout, Disconnected, TooManyAcks
 from telex.socketio.acks import Acks, Answer, from_values
 from telex.socketio.broadcast import BroadcastOperator, Flags, Sent, names
 from telex.socketio.events import CONNECTED, SENDING, State
 from telex.socketio.fastpath import Emitter
 from telex.socketio.handlers import Handler, Inbox, Job, call
-from telex.socketio.reasons import DisconnectReason
+from telex.socketio.reasons import RECOVERABLE, DisconnectReason
+from telex.socketio.recovery import Ask, Entry, Presence, Seat
 from telex.streams.deadlines import Deadline, deadlines_of
 from telex.types import Headers
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from telex.socketio.connection import Connection
     from telex.socketio.namespace import Namespace
 
-__all__ = ["Handshake", "Socket", "SocketOperator"]
+__all__ = ["Handshake", "Socket", "SocketOperator", "Stay"]
 
 logger = logging.getLogger("telex.socketio")
 
@@ -58,6 +59,15 @@ class Handshake:
     scope: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """Hold one socket's part in a seat: `position` is what its client had received when it came back."""
+
+    seat: Seat[Socket]
+    position: int = 0
+    is_recovered: bool = False
+
+
 class Socket(Emitter):
     """Talk with one client in one namespace.
 
@@ -73,11 +83,20 @@ class Socket(Emitter):
         "_reason",
         "_since",
         "id",
+        "stay",
     )
 
     # An idle socket is to be small: what not every socket needs comes into being when it is first asked for.
-    def __init__(self, sid: str, namespace: Namespace, connection: Connection, auth: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        sid: str,
+        namespace: Namespace,
+        connection: Connection,
+        auth: Mapping[str, Any],
+        stay: Stay | None = None,
+    ) -> None:
         self.id = sid
+        self.stay = stay
         self.nsp = namespace
         self.state = State.CONNECTING
         self._reason: DisconnectReason | None = None
@@ -100,8 +119,10 @@ class Socket(Emitter):
 
     @property
     def recovered(self) -> bool:
-        """Whether missed events were replayed, which this server does not do yet."""
-        return False
+        """Whether this is a client that was away and has missed nothing: with its id, rooms and data, and every event
+        that was sent to it meanwhile (see `Recovery`).
+        """
+        return self.stay is not None and self.stay.is_recovered
 
     @property
     def data(self) -> dict[str, Any]:
@@ -140,7 +161,7 @@ class Socket(Emitter):
         limits, joined = self.nsp.limits, self.nsp.rooms.rooms_of(self)
         new = set(names(rooms)) - joined - {self.id}
         for room in new:
-            if room in self.nsp.sockets:
+            if self.nsp.is_taken(room):
                 raise ValueError(f"{room!r} is the id of another socket, whose private room cannot be joined")
             if len(room) > limits.max_room_name:
                 raise ValueError(f"a room's name can have {limits.max_room_name} characters at most, not {len(room)}")
@@ -280,8 +301,16 @@ class Socket(Emitter):
     def ask(self, packets: Sequence[Packet], ack_id: int, answer: Answer, *, volatile: bool = False) -> bool:
         """Send packets and await their acknowledgement; `False` if they were dropped: `answer` is then not called.
 
+        One that is away, and may be recovered, is asked when it is back.
         Raises `TooManyAcks`; nothing is sent then.
         """
+        seat = None if self.stay is None else self.stay.seat
+        if seat is not None and seat.present is not self:
+            return self._ask_absent(seat, packets, ack_id, answer, volatile=volatile)
+        return self.ask_present(packets, ack_id, answer, volatile=volatile)
+
+    def ask_present(self, packets: Sequence[Packet], ack_id: int, answer: Answer, *, volatile: bool = False) -> bool:
+        """Ask the client that this socket is connected with; see `ask`."""
         if self._acks is None:
             self._acks = Acks(self.nsp.limits.max_pending_acks)
         self._acks.expect(ack_id, answer)
@@ -291,8 +320,43 @@ class Socket(Emitter):
         self._regulate()
         return True
 
+    def _ask_absent(
+        self, seat: Seat[Socket], packets: Sequence[Packet], ack_id: int, answer: Answer, *, volatile: bool
+    ) -> bool:
+        if seat.present is not None:  # back already, with another socket
+            return seat.present.ask_present(packets, ack_id, answer, volatile=volatile)
+        if volatile or seat.presence is Presence.OVER:
+            return False
+        self.nsp.recovery.ask(packets, (seat,), Ask(ack_id, answer))
+        return True
+
+    def send_event(self, event: str, args: Sequence[Any], flags: Flags) -> None:
+        """Send an event that asks for nothing: to this client, or where it is away, when it is back."""
+        nsp, stay = self.nsp, self.stay
+        if stay is None:
+            self.send_packets(nsp.encode_event(event, args, compress=flags.compress), volatile=flags.volatile)
+            return
+
+        def encode(offset: str) -> Sequence[Packet]:
+            return nsp.encode_event(event, (*args, offset), compress=flags.compress)
+
+        seat = stay.seat
+        present = seat.present
+        if flags.volatile:
+            packets = nsp.recovery.pass_by(nsp.name, encode)
+        else:
+            packets = nsp.recovery.write(nsp.name, encode, () if seat.presence is Presence.OVER else (seat,))
+        if present is not None:
+            present.send_packets(packets, volatile=flags.volatile)
+
     def forget_ack(self, ack_id: int) -> None:
         """Await it no longer."""
+        if self.stay is not None:
+            seat = self.stay.seat
+            if seat.present is None:
+                self.nsp.recovery.forget_ask(seat, ack_id)
+            elif seat.present is not self:
+                seat.present.forget_ack(ack_id)
         if self._acks is not None:
             self._acks.forget(ack_id)
             self._regulate()
@@ -305,7 +369,8 @@ class Socket(Emitter):
 
     def _direct(self) -> None:
         """Know whether events may take the short way."""
-        self.is_direct_in = self.is_direct_out = True
+        self.is_direct_in = True
+        self.is_direct_out = self.stay is None
 
     def _emit(self, event: str, args: Sequence[Any], callback: Callable[..., Any] | None) -> Sent:
         return SocketOperator(self).emit(event, *args, callback=callback)
@@ -338,6 +403,29 @@ class Socket(Emitter):
         self.state = State.CONNECTED
         self.nsp.add(self)
 
+    def return_to(self, seat: Seat[Socket]) -> None:
+        """Take over the rooms and the data of a client that is back."""
+        self._data = seat.data
+        for room in seat.rooms:
+            self.nsp.rooms.join(self, room)
+
+    def catch_up(self, missed: Sequence[Entry]) -> list[Packet]:
+        """Return the packets of what was missed; those that ask for an acknowledgement are awaited from now on."""
+        packets: list[Packet] = []
+        for entry in missed:
+            if entry.ask is None:
+                packets += entry.packets
+                continue
+            if self._acks is None:
+                self._acks = Acks(self.nsp.limits.max_pending_acks)
+            try:
+                self._acks.expect(entry.ask.ack_id, entry.ask.answer)
+            except TooManyAcks:
+                entry.ask.answer(None)
+            else:
+                packets += entry.packets
+        return packets
+
     def greet(self) -> None:
         """Run the "connect" handler.
 
@@ -356,15 +444,18 @@ class Socket(Emitter):
         """
         if self.state not in (State.CONNECTING, State.CONNECTED):
             return
-        handlers = self.nsp.handlers if self.connected else {}
+        was_let_in = self.connected
+        handlers = self.nsp.handlers if was_let_in else {}
         self.state, self._reason = State.LEAVING, reason
         if reason is DisconnectReason.SERVER_NAMESPACE_DISCONNECT:
             if self._inbox is None:
                 self._inbox = Inbox(self.nsp.limits, self)
             self._inbox.shut()
+        self._leave_seat(reason, was_let_in)
         disconnecting = handlers.get("disconnecting")
         if disconnecting is not None:
             call(self._job(disconnecting, reason))
+            self._leave_seat(reason, was_let_in)  # in other rooms than before, perhaps
         self.state = State.DISCONNECTED
         self.nsp.remove(self)
         self.connection.forget(self)
@@ -372,6 +463,18 @@ class Socket(Emitter):
             self._acks.abandon()
         if "disconnect" in handlers:
             self._submit(self._job(handlers["disconnect"], reason))
+
+    def _leave_seat(self, reason: DisconnectReason, was_let_in: bool) -> None:
+        """Keep the seat for when the client is back, or give it up."""
+        if self.stay is None:
+            return
+        seat, recovery = self.stay.seat, self.nsp.recovery
+        if reason not in RECOVERABLE or not (was_let_in or self.stay.is_recovered):
+            recovery.forget(seat)
+        elif was_let_in:
+            recovery.leave(seat, self.nsp.rooms.rooms_of(self), self._data)
+        else:
+            recovery.release(seat)
 
     def _check_greeting(self, result: Any) -> None:
         if result is False:
@@ -434,8 +537,7 @@ class SocketOperator:
         socket, flags = self._socket, self._flags
         socket.check_thread()
         if callback is None:
-            packets = socket.nsp.encode_event(event, args, compress=flags.compress)
-            socket.send_packets(packets, volatile=flags.volatile)
+            socket.send_event(event, args, flags)
         else:
             self._ask_back(event, args, callback)
         return Sent(socket)
@@ -481,6 +583,9 @@ class SocketOperator:
                 alarm.cancel()
             if values is not None:
                 call(Job(Handler(callback, f"the acknowledgement of {event}", 0, None, False), values))
+            elif self._socket.stay is not None:
+                # Whoever recovers its clients relies on nothing being lost without a word.
+                logger.warning("a client has left without acknowledging the event %r", event)
 
         ack_id, is_sent = self._ask(event, args, answered)
         if is_sent and self._flags.timeout is not None:
