@@ -68,7 +68,7 @@ class Recovery:
     max_disconnection_duration: float = 120.0
     """How long a client may be away; two minutes as in the original."""
     skip_middlewares: bool = False
-    """Whether who is recovered passes the middlewares by. They run by default: a user may have been banned meanwhile."""
+    """Whether who is recovered passes the middlewares by. By default they run: a user may be banned by now."""
     max_sessions: int = 10_000
     """Clients that are away at once; above it the one that left first is given up."""
     max_packets: int = 1000
@@ -139,8 +139,8 @@ NOTHING: deque[Entry] = deque(maxlen=0)
 class Seat(Generic[Occupant]):
     """Be one client in one namespace, there or away. Made by `Journal.open`.
 
-    `occupant` is its socket, also while it is claimed. `start` is the journal's number when it was let in, `trimmed` the number
-    of the last event that its log has lost, `left` the journal's number when it left.
+    `occupant` is its socket, also while it is claimed. `start` is the number of the last event when it was let in,
+    `trimmed` that of the last event that its log has lost, `left` that of the last event when it left.
     """
 
     __slots__ = (
