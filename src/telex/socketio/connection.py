@@ -14,7 +14,6 @@ import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from telex.engineio import CloseReason, Opening, Session, is_cross_origin, message
@@ -22,30 +21,21 @@ from telex.errors import ConnectRefused, SocketPacketError
 from telex.limits import Limits, Quota
 from telex.socketio.fastpath import EventReceiver
 from telex.socketio.handlers import is_being_cancelled
+from telex.socketio.joining import connect_answer, make_socket
 from telex.socketio.packets import Packet, PacketType, event_name
 from telex.socketio.parsers import Decoder, encode
 from telex.socketio.reasons import DisconnectReason
-from telex.socketio.socket import Handshake, Socket, Stay
+from telex.socketio.socket import Handshake, Socket
 from telex.socketio.starting import start
 from telex.streams.deadlines import Deadline, deadlines_of
-from telex.tokens import token_text
 from telex.types import Data, size_of
 
 if TYPE_CHECKING:
-    from telex.socketio.namespace import Namespace
     from telex.socketio.server import Server
 
 __all__ = ["Connection"]
 
 logger = logging.getLogger("telex.socketio")
-
-SID_BYTES = 15
-
-NO_AUTH: Mapping[str, Any] = MappingProxyType({})
-"""What most clients send as auth."""
-
-RECOVERY_KEYS = frozenset({"pid", "offset"})
-"""What a client that wants to be recovered adds to its auth."""
 
 NOBODY: frozenset[Any] = frozenset()  # which CPython would make anew each time
 
@@ -218,7 +208,7 @@ class Connection(EventReceiver):
             raise SocketPacketError("too many namespaces on one connection")
         if name in self._dismissed:
             self._dismissed = (self._dismissed - {name}) or NOBODY
-        socket = self._make_socket(namespace, auth or NO_AUTH)
+        socket = make_socket(self, namespace, auth)
         if name == "/":
             self._root = socket
         else:
@@ -229,30 +219,6 @@ class Connection(EventReceiver):
             start(self._admit(socket))
         else:
             self._accept(socket)
-
-    def _make_socket(self, namespace: Namespace, auth: Mapping[str, Any]) -> Socket:
-        """Make the socket of a new client, or of one that was away and has all it needs to be recovered."""
-        journal = namespace.journal
-        if journal is None:
-            return Socket(token_text(SID_BYTES), namespace, self, auth)
-        # What the client adds to its auth is none of the program's business, and the pid a secret.
-        pid, offset = auth.get("pid"), auth.get("offset")
-        auth = {key: value for key, value in auth.items() if key not in RECOVERY_KEYS} or NO_AUTH
-        seat = journal.find(namespace.name, pid)
-        if seat is not None:
-            if seat.occupant is not None:  # its old connection is dead, and only we do not know it yet
-                seat.occupant.connection.close(DisconnectReason.TRANSPORT_CLOSE)
-            position = journal.claim(seat, offset)
-            if position is not None:
-                seat.occupant = socket = Socket(
-                    seat.sid, namespace, self, auth, Stay(seat, position, is_recovered=True)
-                )
-                socket.return_to(seat)
-                return socket
-        sid = token_text(SID_BYTES)
-        seat = journal.open(namespace.name, sid)
-        seat.occupant = socket = Socket(sid, namespace, self, auth, Stay(seat))
-        return socket
 
     async def _admit(self, socket: Socket) -> None:
         """Run the middlewares of a namespace on a socket, then accept or refuse it."""
@@ -269,19 +235,16 @@ class Connection(EventReceiver):
         namespace = socket.nsp
         if self._decoder is None:
             self._cancel_alarm()  # of the first namespace
-        stay = socket.stay
-        if stay is None:
-            socket.enter_namespace()
-            self.send(encode(PacketType.CONNECT, namespace.name, {"sid": socket.id}))
-        else:
-            missed = namespace.recovery.restore(stay.seat, stay.position) if stay.is_recovered else []
+        stay, missed = socket.stay, None
+        if stay is not None and stay.is_recovered:
+            missed = namespace.recovery.restore(stay.seat, stay.position)
             if missed is None:  # too much, since it came: it begins anew when it comes again
                 self.close(DisconnectReason.TRANSPORT_CLOSE)
                 return
-            socket.enter_namespace()
-            answer = encode(PacketType.CONNECT, namespace.name, {"sid": socket.id, "pid": stay.seat.pid})
-            # At once: so much at a time is not held against a client that keeps up.
-            self.session.send([*map(message, answer), *socket.catch_up(missed)])
+        socket.enter_namespace()
+        self.send(encode(PacketType.CONNECT, namespace.name, connect_answer(socket)))
+        if missed:
+            self.session.send(socket.catch_up(missed))  # at once: so much is not held against one that keeps up
         socket.greet()
 
     def _refuse(self, name: str, payload: dict[str, Any]) -> None:

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from telex.engineio import MESSAGE_TEXT, Packet, message
 from telex.limits import Limits
 from telex.socketio.broadcast import Broadcaster, BroadcastOperator
+from telex.socketio.dedup import Dedup
 from telex.socketio.events import CONNECTED
 from telex.socketio.fastpath import Registry, encode_event
 from telex.socketio.handlers import Handler, make_handler
 from telex.socketio.packets import RESERVED_EVENTS, PacketType, format_head
 from telex.socketio.parsers import encode
 from telex.socketio.recovery import Journal, Seat
+from telex.socketio.reliable import deduplicate
 from telex.socketio.rooms import Rooms
 from telex.socketio.socket import Socket
 
@@ -101,10 +103,19 @@ class Namespace(Registry, Broadcaster):
 
     @overload
     def on(
-        self, event: str, /, *, concurrent: bool = False, thread: bool = False
+        self, event: str, /, *, concurrent: bool = False, thread: bool = False, dedup: Dedup | None = None
     ) -> Callable[[Function], Function]: ...
     @overload
-    def on(self, event: str, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function: ...
+    def on(
+        self,
+        event: str,
+        function: Function,
+        /,
+        *,
+        concurrent: bool = False,
+        thread: bool = False,
+        dedup: Dedup | None = None,
+    ) -> Function: ...
     def on(
         self,
         event: str,
@@ -113,6 +124,7 @@ class Namespace(Registry, Broadcaster):
         *,
         concurrent: bool = False,
         thread: bool = False,
+        dedup: Dedup | None = None,
     ) -> Any:
         """Register the handler of an event; a later one takes its place. Use it as a decorator, or with the function.
 
@@ -127,17 +139,23 @@ class Namespace(Registry, Broadcaster):
         beside them with `concurrent=True`, as an endless one must; `thread=True` runs a plain function that blocks in
         a thread, in order. What it returns is acknowledged as ever, but nothing of Telex may be called in a thread:
         `emit` and the like raise `RuntimeError` there, and `loop.call_soon_threadsafe(socket.emit, "progress", 1)` with
-        the server's event loop (`asyncio.get_running_loop()` in any other handler) sends from one.
+        the server's event loop (`asyncio.get_running_loop()` in any other handler) sends from one. `dedup` makes the
+        handler run once for an event that its client sends again (see `Dedup`); what it returns is kept, so it must not
+        be changed afterwards.
         Raises `TypeError` for a function that cannot be called so, `ValueError` for a reserved name.
         """
 
         def register(found: Function) -> Function:
-            self._register(event, found, concurrent=concurrent, thread=thread)
+            self._register(event, found, concurrent=concurrent, thread=thread, dedup=dedup)
             return found
 
         return register if function is None else register(function)
 
-    def _register(self, event: str, function: Callable[..., Any], *, concurrent: bool, thread: bool) -> None:
+    def _register(
+        self, event: str, function: Callable[..., Any], *, concurrent: bool, thread: bool, dedup: Dedup | None
+    ) -> None:
+        if dedup is not None and (event == "*" or event in LIFECYCLE or event in ALIASES):
+            raise ValueError(f"{event!r} cannot come again: dedup is for the events of clients")
         if event == "*":
             self.on_any(function, concurrent=concurrent, thread=thread)
             return
@@ -147,7 +165,7 @@ class Namespace(Registry, Broadcaster):
         handler = make_handler(function, event, n_given=LIFECYCLE.get(event), concurrent=concurrent, thread=thread)
         if event == "disconnecting" and handler.is_async:
             raise TypeError("a 'disconnecting' handler must be a plain function: it is over before the rooms are left")
-        self.handlers[event] = handler
+        self.handlers[event] = handler if dedup is None else deduplicate(handler, dedup)
 
     def on_any(self, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function:
         """Register a function called with the socket, the name and the arguments of every event, before its handler.

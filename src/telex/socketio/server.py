@@ -16,6 +16,7 @@ from telex.engineio import AllowRequest, Cookie, Cors, Engine, Opening, Session
 from telex.limits import Limits, default_max_connections
 from telex.socketio.broadcast import Broadcaster, BroadcastOperator
 from telex.socketio.connection import Connection
+from telex.socketio.dedup import Dedup
 from telex.socketio.fastpath import EventParser
 from telex.socketio.namespace import AnyMiddleware, Function, Namespace
 from telex.socketio.reasons import DisconnectReason
@@ -146,10 +147,19 @@ class Server(Broadcaster):
 
     @overload
     def on(
-        self, event: str, /, *, concurrent: bool = False, thread: bool = False
+        self, event: str, /, *, concurrent: bool = False, thread: bool = False, dedup: Dedup | None = None
     ) -> Callable[[Function], Function]: ...
     @overload
-    def on(self, event: str, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function: ...
+    def on(
+        self,
+        event: str,
+        function: Function,
+        /,
+        *,
+        concurrent: bool = False,
+        thread: bool = False,
+        dedup: Dedup | None = None,
+    ) -> Function: ...
     def on(
         self,
         event: str,
@@ -158,11 +168,12 @@ class Server(Broadcaster):
         *,
         concurrent: bool = False,
         thread: bool = False,
+        dedup: Dedup | None = None,
     ) -> Any:
         """Register the handler of an event in "/"; see `Namespace.on`."""
         if function is None:
-            return self._root.on(event, concurrent=concurrent, thread=thread)
-        return self._root.on(event, function, concurrent=concurrent, thread=thread)
+            return self._root.on(event, concurrent=concurrent, thread=thread, dedup=dedup)
+        return self._root.on(event, function, concurrent=concurrent, thread=thread, dedup=dedup)
 
     def on_any(self, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function:
         """Register a function that is called with every event in "/"; see `Namespace.on_any`."""
