@@ -12,6 +12,7 @@ from telex.errors import (
     ConnectionClosed,
     ConnectRefused,
     Disconnected,
+    EventInProgress,
     HandshakeError,
     InvalidStatus,
     ProtocolError,
@@ -21,7 +22,20 @@ from telex.errors import (
 from telex.limits import Limits
 from telex.serving.asgi import Server
 from telex.serving.run import run
-from telex.socketio import BroadcastOperator, DisconnectReason, Handshake, Namespace, Recovery, Sent, Socket
+from telex.socketio import (
+    BroadcastOperator,
+    Dedup,
+    DisconnectReason,
+    Handshake,
+    Namespace,
+    Recovery,
+    RedisStore,
+    Sent,
+    Socket,
+    SqlStore,
+    event_id,
+    once,
+)
 from telex.types import Headers
 
 __all__ = [
@@ -30,8 +44,10 @@ __all__ = [
     "ConnectRefused",
     "ConnectionClosed",
     "Cookie",
+    "Dedup",
     "DisconnectReason",
     "Disconnected",
+    "EventInProgress",
     "Handshake",
     "HandshakeError",
     "Headers",
@@ -40,11 +56,15 @@ __all__ = [
     "Namespace",
     "ProtocolError",
     "Recovery",
+    "RedisStore",
     "Sent",
     "Server",
     "Socket",
+    "SqlStore",
     "TelexError",
     "TooManyAcks",
+    "event_id",
+    "once",
     "run",
     "websocket",
 ]

@@ -19,6 +19,7 @@ __all__ = [
     "ConnectionClosed",
     "Disconnected",
     "EnginePacketError",
+    "EventInProgress",
     "FrameError",
     "HandshakeError",
     "InvalidStatus",
@@ -134,6 +135,17 @@ class TooManyAcks(TelexError):
 
     def __str__(self) -> str:
         return f"the client already owes {self.maximum} acknowledgements"
+
+
+class EventInProgress(TelexError):
+    """Say that somebody else is at work on an event that has come again (see `telex.once`); its client will retry."""
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(event_id)
+        self.event_id = event_id
+
+    def __str__(self) -> str:
+        return f"somebody else is at work on the event {self.event_id}"
 
 
 class ConnectRefused(TelexError, ConnectionRefusedError):

@@ -52,8 +52,8 @@ _sent_id: ContextVar[str | None] = ContextVar("telex.sent_id", default=None)
 def event_id() -> str | None:
     """Return the id of the event whose handler runs: the same when it comes again, and no other's in this application.
 
-    `None` outside of handlers, and for an event that has none. It is a text of some 600 characters at most that names
-    namespace, event, scope and id, and is good as the key of a database.
+    `None` outside of handlers, and for an event that has none. It is a text that names namespace, event, scope and id,
+    and is good as a key in a database.
     """
     return _event_id.get()
 
