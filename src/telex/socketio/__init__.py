@@ -6,12 +6,12 @@ Source: Socket.IO protocol v5.
 from telex.socketio.broadcast import BroadcastOperator, Sent
 from telex.socketio.dedup import Dedup
 from telex.socketio.namespace import Namespace
-from telex.socketio.once import RedisStore, SqlStore, Store, once
 from telex.socketio.reasons import DisconnectReason
 from telex.socketio.recovery import Recovery
 from telex.socketio.reliable import event_id
 from telex.socketio.server import Server
 from telex.socketio.socket import Handshake, Socket, SocketOperator
+from telex.socketio.stores import RedisStore, SqlStore, Store, once
 
 __all__ = [
     "BroadcastOperator",

@@ -146,7 +146,7 @@ def read(stored: str) -> Any:
     return from_values(_decode(stored))
 
 
-PARAMETERS = {"qmark": "?, ?, ?", "format": "%s, %s, %s", "numeric": ":1, :2, :3"}
+PARAMETERS = {"qmark": "?, ?, ?", "format": "%s, %s, %s"}
 
 
 class SqlStore:
@@ -156,8 +156,8 @@ class SqlStore:
     or neither. On an error the caller rolls back, and the claim goes with the effect. Such a call blocks; in a handler
     it belongs into a thread (`thread=True`).
 
-    Args: `table` is a name without quotes, with its schema perhaps; `paramstyle` is the driver's: "qmark" (sqlite3),
-    "format" (psycopg) or "numeric". Raises `ValueError` for others.
+    Args: `table` is a name without quotes, with its schema perhaps; `paramstyle` is the driver's: "qmark" (sqlite3)
+    or "format" (psycopg). Raises `ValueError` for others.
     """
 
     def __init__(self, connection: Any, *, table: str = "telex_events", paramstyle: str = "qmark") -> None:
