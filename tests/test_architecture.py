@@ -48,6 +48,8 @@ SANS_IO = {
     "telex.socketio.parsers",
     "telex.socketio.rooms",
     "telex.socketio.acks",
+    "telex.socketio.recovery",
+    "telex.socketio.dedup",
 }
 # It looks at the environment once, to choose between twins that do the same.
 CHOOSER = "telex.native"

@@ -8,14 +8,14 @@ import { play } from "./stage.mjs";
 // It comes back quickly, and each time after the same while.
 const QUICK = { reconnectionDelay: 20, reconnectionDelayMax: 50, randomizationFactor: 0 };
 
-const dial = ({ options, afterwards }, url, namespace = "/") => {
+const dial = ({ options, afterwards }, url, namespace = "/", more = {}) => {
   const transports = options.transport === "upgrade" ? {} : { transports: [options.transport] };
   const manager = new client.Manager(url, { ...transports, ...QUICK });
   afterwards(() => {
     manager.reconnection(false);
     manager._close();
   });
-  return manager.socket(namespace);
+  return manager.socket(namespace, more);
 };
 
 const connected = (socket) => inTime(new Promise((resolve) => socket.once("connect", resolve)), "the connection");
@@ -144,6 +144,31 @@ const scenes = {
     assert.notEqual(socket.id, id);
     assert.deepEqual(await whoami(socket), [false, [], {}]);
     assert.deepEqual(heard, []);
+  },
+
+  async a_retry_runs_once(stage) {
+    // `retries` of the client as it is: the connection breaks while the server is at work, and the event comes again.
+    const control = dial(stage, stage.options.url, "/control");
+    await connected(control);
+    await control.timeout(30_000).emitWithAck("open", false);
+    const more = { retries: 3, ackTimeout: 30_000, auth: { user: "ada" } };
+    const socket = dial(stage, await stage.ask("lay a way"), "/", more);
+    await connected(socket);
+    const tried = listen(control, "tried");
+    const id = `order of ${socket.id}`;
+    const answers = listen(socket, "answer");
+    socket.emit("order", { id }, (error, answer) => socket.listeners("answer").forEach((hear) => hear(error, answer)));
+    assert.equal((await tried.next())[0], id); // and the offset behind it
+    const disconnected = listen(socket, "disconnect");
+    await stage.ask("cut the way");
+    await disconnected.next();
+    const back = connected(socket);
+    await stage.ask("mend the way");
+    await back;
+    assert.equal((await tried.next())[0], id); // and the offset behind it
+    await control.timeout(30_000).emitWithAck("open", true);
+    assert.deepEqual(await answers.next(), [null, ["placed", 1]]);
+    assert.deepEqual(await socket.emitWithAck("order", { id }), ["placed", 1]);
   },
 
   async many_outages(stage) {

@@ -15,6 +15,7 @@ SCENES = [
     "texts_that_are_no_offsets",
     "a_question_waits",
     "too_much",
+    "a_retry_runs_once",
     "many_outages",
 ]
 

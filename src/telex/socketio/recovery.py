@@ -27,12 +27,14 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum, auto
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from telex.engineio import Packet
 from telex.socketio.acks import Answer
 from telex.socketio.rooms import Rooms
 from telex.streams.deadlines import Deadline, Deadlines
+
+if TYPE_CHECKING:
+    from telex.engineio import Packet
 
 __all__ = ["Ask", "Entry", "Journal", "Presence", "Recovery", "Seat"]
 

@@ -57,3 +57,35 @@ async def count(socket: telex.Socket, room: str, n: int) -> bool:
 @control.on("ask", concurrent=True)
 async def ask(socket: telex.Socket, room: str, *args: Any) -> Any:
     return await io.to(room).call("question", *args, timeout=30)
+
+
+# Orders, which are sent again: the first try waits until it is let through.
+placed: list[str] = []
+gate = asyncio.Event()
+
+
+def order_id(order: dict[str, Any]) -> str:
+    name: str = order["id"]
+    control.emit("tried", name)
+    return name
+
+
+def user(socket: telex.Socket) -> str:
+    name: str = socket.handshake.auth["user"]
+    return name
+
+
+@io.on("order", dedup=telex.Dedup(key=order_id, scope=user))
+async def order(socket: telex.Socket, order: dict[str, Any]) -> list[Any]:
+    await gate.wait()
+    placed.append(order["id"])
+    return ["placed", placed.count(order["id"])]
+
+
+@control.on("open")
+def let_through(socket: telex.Socket, is_open: bool) -> bool:
+    if is_open:
+        gate.set()
+    else:
+        gate.clear()
+    return True
