@@ -730,6 +730,28 @@ def test_an_offset_of_ones_own_former_session_says_that_nothing_was_received() -
     run(main)
 
 
+def test_an_offset_from_before_the_last_return_is_refused_rather_than_served_in_part() -> None:
+    async def main() -> None:
+        io = make_server()
+        person = await someone(io)
+        io.emit("a", 1)
+        await person.hear()
+        old = person.offset
+        io.emit("a", 2)
+        await person.hear()
+        person.cut()
+        await person.come()
+        assert person.recovered
+        person.offset = old
+        person.cut()
+        io.emit("a", 3)
+        await person.come()
+        assert not person.recovered
+        assert person.events == [["a", 1], ["a", 2]]
+
+    run(main)
+
+
 def test_offset_and_pid_are_good_in_their_namespace_only() -> None:
     async def main() -> None:
         io = make_server()
@@ -946,6 +968,20 @@ def test_an_event_that_cannot_be_sent_leaves_no_trace() -> None:
         await person.come()
         assert person.recovered
         assert person.events == []
+
+    run(main)
+
+
+def test_statistics_tell_what_is_kept() -> None:
+    async def main() -> None:
+        io = make_server()
+        person = await someone(io)
+        io.emit("a")
+        person.cut()
+        await settle()
+        found = io.statistics()
+        assert (found["sockets"], found["recovery_absent"], found["recovery_events"]) == (0, 1, 1)
+        assert 0 < found["recovery_bytes"] < 1000
 
     run(main)
 

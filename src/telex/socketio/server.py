@@ -184,11 +184,17 @@ class Server(Broadcaster):
         return self._root.use(middleware)
 
     def statistics(self) -> dict[str, int]:
-        """Return how many sessions are open, and how many sockets in how many namespaces."""
+        """Return how many sessions are open, and how many sockets in how many namespaces.
+
+        Where clients are recovered, also how many are away, how many events are kept for them and the others, and how
+        many bytes these are.
+        """
+        kept = {} if self.journal is None else self.journal.statistics()
         return {
             "sessions": len(self.engine.sessions),
             "namespaces": len(self.namespaces),
             "sockets": sum(len(namespace.sockets) for namespace in self.namespaces.values()),
+            **{f"recovery_{name}": number for name, number in kept.items()},
         }
 
     async def close(self, *, drain: float = 0.0) -> None:
