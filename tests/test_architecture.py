@@ -52,6 +52,8 @@ SANS_IO = {
     "telex.socketio.rates",
     "telex.socketio.acks",
     "telex.socketio.backlog",
+    "telex.socketio.recovery",
+    "telex.socketio.dedup",
 }
 # It looks at the environment once, to choose between twins that do the same.
 CHOOSER = "telex.native"

@@ -5,6 +5,7 @@ Each program is a text, so that what runs here is what somebody would type; clie
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from pathlib import Path
@@ -322,3 +323,59 @@ def test_python_socketios_habits_that_work() -> None:
         assert await client.heard() == ['2["welcome",{"user":"ann"}]', '2["caught","what",1]']
 
     run(main)
+
+
+def test_orders_are_placed_once_and_announcements_recovered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP", str(tmp_path / "shop.db"))
+
+    def serve() -> Any:
+        return load((EXAMPLES / "orders.py").read_text())["io"]
+
+    async def order(io: Any, number: str) -> str:
+        client, _ = await join(io, auth={"user": "ada"})
+        client.emit("order", {"id": number, "what": "tea"}, ack_id=0)
+        return str(await client.receive())
+
+    async def main() -> None:
+        io = serve()
+        stranger = await open_client(io)
+        stranger.send("0")
+        assert str(await stranger.receive()).startswith('4{"message":"say who you are')
+        assert await order(io, "a") == '30[{"number":1}]'
+        assert await order(io, "a") == '30[{"number":1}]'
+        assert await order(serve(), "a") == '30[{"number":1}]'  # after a crash
+        assert await order(io, "b") == '30[{"number":2}]'
+
+        client = await open_client(io)
+        client.send('0{"user":"bob"}')
+        pid = json.loads(str(await client.receive())[1:])["pid"]
+        client.leave(is_clean=False)
+        other, _ = await join(io, auth={"user": "ada"})
+        other.emit("announce", "tea is here")
+        await settle()
+        client = await open_client(io)
+        client.send("0" + json.dumps({"user": "bob", "pid": pid}))
+        _, missed = await client.heard()
+        assert str(missed).startswith('2["announcement","tea is here","')
+
+    run(main)
+
+
+@pytest.mark.parametrize("page", ["recovery.md", "reliable-events.md"])
+def test_the_programs_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a page shows as a whole program is one: it is run, and its server let a client in."""
+    monkeypatch.chdir(tmp_path)
+    text = (EXAMPLES.parent / "docs" / page).read_text()
+    programs = [found for found in text.split("```python\n")[1:] if "redis" not in found.split("```")[0]]
+    assert len(programs) == 2
+
+    async def main(program: str) -> None:
+        io = load(program.split("```", maxsplit=1)[0])["io"]
+        client, _ = await join(io, auth={"user": "ada"})
+        client.emit("order", {"id": "a", "what": "tea"})
+        await settle()
+        io.emit("all")
+        assert any(str(message).startswith('2["all"') for message in await client.heard())
+
+    for program in programs:
+        run(lambda program=program: main(program))  # type: ignore[misc]

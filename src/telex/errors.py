@@ -19,6 +19,7 @@ __all__ = [
     "ConnectionClosed",
     "Disconnected",
     "EnginePacketError",
+    "EventInProgress",
     "EventRefused",
     "FrameError",
     "HandshakeError",
@@ -150,6 +151,17 @@ class StreamError(TelexError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class EventInProgress(TelexError):
+    """Say that somebody else is at work on an event that has come again (see `telex.once`); its client will retry."""
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(event_id)
+        self.event_id = event_id
+
+    def __str__(self) -> str:
+        return f"somebody else is at work on the event {self.event_id}"
 
 
 class ConnectRefused(TelexError, ConnectionRefusedError):

@@ -11,6 +11,7 @@ from .harness import join, run, settle
 
 LIMITS = telex.Limits(send_buffer_high=1000, recv_queue_high=2)
 NOTHING_DROPPED = {"volatile": 0, "newest": 0, "oldest": 0, "replaced": 0}
+UNRECOVERED = {"recovery_absent": 0, "recovery_events": 0, "recovery_bytes": 0}
 UNLIMITED = {"delayed_events": 0, "dropped_events": 0}  # there is no rate limit
 
 
@@ -29,6 +30,7 @@ def test_of_a_server_at_rest() -> None:
         "paused": 0,
         "dropped": NOTHING_DROPPED,
         **UNLIMITED,
+        **UNRECOVERED,
         "closed_for_rate": 0,
     }
 
@@ -108,6 +110,7 @@ def test_of_a_server_at_work() -> None:
             "paused": 1,
             "dropped": dropped,
             **UNLIMITED,
+            **UNRECOVERED,
             "closed_for_rate": 0,
         }
         release.set()

@@ -6,24 +6,31 @@ Source: Socket.IO protocol v5.
 from telex.socketio.adapter import Adapter
 from telex.socketio.backlog import SlowConsumers
 from telex.socketio.broadcast import BroadcastOperator, Sent
+from telex.socketio.dedup import Dedup
 from telex.socketio.namespace import Namespace
 from telex.socketio.parents import ParentNamespace
 from telex.socketio.rates import RateLimit
 from telex.socketio.reasons import DisconnectReason
+from telex.socketio.recovery import Recovery
+from telex.socketio.reliable import event_id
 from telex.socketio.remote import RemoteSocket
 from telex.socketio.server import Server
 from telex.socketio.socket import Handshake, Socket, SocketOperator
 from telex.socketio.statistics import NamespaceStatistics, ServerStatistics, SocketStatistics
+from telex.socketio.stores import RedisStore, SqlStore, Store, once
 
 __all__ = [
     "Adapter",
     "BroadcastOperator",
+    "Dedup",
     "DisconnectReason",
     "Handshake",
     "Namespace",
     "NamespaceStatistics",
     "ParentNamespace",
     "RateLimit",
+    "Recovery",
+    "RedisStore",
     "RemoteSocket",
     "Sent",
     "Server",
@@ -32,4 +39,8 @@ __all__ = [
     "Socket",
     "SocketOperator",
     "SocketStatistics",
+    "SqlStore",
+    "Store",
+    "event_id",
+    "once",
 ]

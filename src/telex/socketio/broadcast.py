@@ -16,9 +16,11 @@ from telex.engineio import Packet, send_to_all
 from telex.errors import AckTimeout, TooManyAcks
 from telex.socketio.acks import from_values
 from telex.socketio.backlog import SlowConsumers, check_key
+from telex.socketio.recovery import Ask
 
 if TYPE_CHECKING:
     from telex.socketio.namespace import Namespace
+    from telex.socketio.recovery import Seat
     from telex.socketio.remote import RemoteSocket
     from telex.socketio.socket import Socket
 
@@ -269,9 +271,10 @@ class BroadcastOperator(Broadcaster):
 
     def _emit(self, event: str, args: Sequence[Any]) -> Sent:
         self._namespace.check_thread()
-        packets = self._namespace.encode_event(event, args, compress=self._flags.compress)
-        sockets = self._namespace.select(self._rooms, self._excluded)
         flags, policy = self._flags, self._namespace.policy_for(self._rooms)
+        packets, sockets = self._namespace.write_event(
+            event, args, self._rooms, self._excluded, volatile=flags.volatile, compress=flags.compress
+        )
         if flags.volatile or flags.latest is not None or policy is not SlowConsumers.CLOSE:
             sockets = self._post(sockets, packets, replace(flags, policy=policy))
         else:
@@ -301,8 +304,12 @@ class BroadcastOperator(Broadcaster):
         ack_id, flags = namespace.next_ack_id(), replace(self._flags, policy=namespace.policy_for(self._rooms))
         packets = namespace.encode_event(event, args, ack_id=ack_id, compress=self._flags.compress)
         sockets = namespace.select(self._rooms, self._excluded)
+        # Who is away, and may be recovered, is asked when it comes back in time.
+        away: Sequence[Seat[Socket]] = ()
+        if namespace.journal is not None and not self._flags.volatile:
+            away = namespace.journal.absent(namespace.name, self._rooms, self._excluded)
         responses: list[Any] = []
-        n_open = len(sockets)
+        n_asked = n_open = len(sockets) + len(away)
         done = asyncio.get_running_loop().create_future()
 
         def ask(socket: Socket) -> bool:
@@ -319,6 +326,15 @@ class BroadcastOperator(Broadcaster):
             if not n_open and not done.done():  # the caller may have been cancelled in this very turn
                 done.set_result(None)
 
+        def forget() -> None:
+            for socket in sockets:
+                socket.forget_ack(ack_id)
+            for seat in away:
+                if seat.present is not None:
+                    seat.present.forget_ack(ack_id)
+                else:
+                    namespace.recovery.forget_ask(seat, ack_id)
+
         try:
             asked = []
             for socket in sockets:
@@ -327,14 +343,15 @@ class BroadcastOperator(Broadcaster):
                 else:
                     answered(None)
             namespace.tell_outgoing(asked, event, args)
+            if away:
+                namespace.recovery.ask(packets, away, Ask(ack_id, answered))
             if n_open:
                 async with asyncio.timeout(timeout):
                     await done
         except TimeoutError:
             raise AckTimeout(timeout, responses) from None
         finally:
-            for socket in sockets:
-                socket.forget_ack(ack_id)
-        if len(responses) < len(sockets):
+            forget()
+        if len(responses) < n_asked:
             raise AckTimeout(timeout, responses)
         return responses

@@ -14,7 +14,6 @@ import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from telex.engineio import CloseReason, Opening, Session, is_cross_origin, message
@@ -22,13 +21,13 @@ from telex.errors import ConnectRefused, SocketPacketError
 from telex.limits import Limits, Quota
 from telex.socketio.fastpath import EventReceiver
 from telex.socketio.handlers import is_being_cancelled
+from telex.socketio.joining import connect_answer, make_socket
 from telex.socketio.packets import Packet, PacketType, event_name
 from telex.socketio.parsers import Decoder, encode
 from telex.socketio.reasons import DisconnectReason
 from telex.socketio.socket import Handshake, Socket
 from telex.socketio.starting import start
 from telex.streams.deadlines import Deadline, deadlines_of
-from telex.tokens import token_text
 from telex.types import Data, size_of
 
 if TYPE_CHECKING:
@@ -38,11 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 logger = logging.getLogger("telex.socketio")
-
-SID_BYTES = 15
-
-NO_AUTH: Mapping[str, Any] = MappingProxyType({})
-"""What most clients send as auth."""
 
 NOBODY: frozenset[Any] = frozenset()  # which CPython would make anew each time
 
@@ -253,9 +247,9 @@ class Connection(EventReceiver):
         if len(self._sockets()) + len(self._lookups or ()) >= self._limits.max_namespaces_per_connection:
             raise SocketPacketError("too many namespaces on one connection")
         if namespace is None:
-            start(self._look_up(name, auth or NO_AUTH))
+            start(self._look_up(name, auth or {}))
         else:
-            self._enter(namespace, auth or NO_AUTH)
+            self._enter(namespace, auth or {})
 
     async def _look_up(self, name: str, auth: Mapping[str, Any]) -> None:
         """Ask the parent namespaces for one of this name."""
@@ -279,15 +273,15 @@ class Connection(EventReceiver):
         name = namespace.name
         if name in self._dismissed:
             self._dismissed = (self._dismissed - {name}) or NOBODY
-        socket = Socket(token_text(SID_BYTES), namespace, self, auth)
-        namespace.announce(socket)
+        namespace.announce()
+        socket = make_socket(self, namespace, auth)
         if name == "/":
             self._root = socket
         else:
             if self._others is None:
                 self._others = {}
             self._others[name] = socket
-        if namespace.middlewares:
+        if namespace.middlewares and not (socket.recovered and namespace.recovery.options.skip_middlewares):
             start(self._admit(socket))
         else:
             self._accept(socket)
@@ -307,8 +301,16 @@ class Connection(EventReceiver):
         namespace = socket.nsp
         if self._decoder is None:
             self._cancel_alarm()  # of the first namespace
+        stay, missed = socket.stay, None
+        if stay is not None and stay.is_recovered:
+            missed = namespace.recovery.restore(stay.seat, stay.position)
+            if missed is None:  # too much, since it came: it begins anew when it comes again
+                self.close(DisconnectReason.TRANSPORT_CLOSE)
+                return
         socket.enter_namespace()
-        self.send(encode(PacketType.CONNECT, namespace.name, {"sid": socket.id}))
+        self.send(encode(PacketType.CONNECT, namespace.name, connect_answer(socket)))
+        if missed:
+            self.session.send(socket.catch_up(missed))  # at once: so much is not held against one that keeps up
         socket.greet()
 
     def _refuse(self, name: str, payload: dict[str, Any]) -> None:

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from telex.socketio.handlers import Handler, make_handler
 from telex.socketio.packets import RESERVED_EVENTS
 from telex.socketio.rates import RateLimit
+from telex.socketio.reliable import deduplicate
 
 if TYPE_CHECKING:
+    from telex.socketio.dedup import Dedup
     from telex.socketio.socket import Socket
 
 __all__ = ["AnyEventMiddleware", "EventMiddleware", "Function", "Listeners", "Listening"]
@@ -141,6 +143,7 @@ class Listening(ABC):
         concurrent: bool = False,
         thread: bool = False,
         rate_limit: RateLimit | None = None,
+        dedup: Dedup | None = None,
     ) -> Callable[[Function], Function]: ...
     @overload
     def on(
@@ -152,6 +155,7 @@ class Listening(ABC):
         concurrent: bool = False,
         thread: bool = False,
         rate_limit: RateLimit | None = None,
+        dedup: Dedup | None = None,
     ) -> Function: ...
     def on(
         self,
@@ -162,6 +166,7 @@ class Listening(ABC):
         concurrent: bool = False,
         thread: bool = False,
         rate_limit: RateLimit | None = None,
+        dedup: Dedup | None = None,
     ) -> Any:
         """Register the handler of an event; a later one takes its place. Use it as a decorator, or with the function.
 
@@ -180,13 +185,14 @@ class Listening(ABC):
         a thread, in order. What it returns is acknowledged as ever, but nothing of Telex may be called in a thread:
         `emit` and the like raise `RuntimeError` there, and `loop.call_soon_threadsafe(socket.emit, "progress", 1)` with
         the server's event loop (`asyncio.get_running_loop()` in any other handler) sends from one.
-        `rate_limit` bounds how often each socket may have this event.
+        `rate_limit` bounds how often each socket may have this event. `dedup` makes the handler run once for an event
+        that its client sends again (see `Dedup`); what it returns is kept, so it must not be changed afterwards.
         Raises `TypeError` for a function that cannot be called so, `ValueError` for a reserved name, and for a rate
         limit of what the library itself tells.
         """
 
         def register(found: Function) -> Function:
-            self._register(event, found, concurrent=concurrent, thread=thread, rate_limit=rate_limit)
+            self._register(event, found, concurrent=concurrent, thread=thread, rate_limit=rate_limit, dedup=dedup)
             return found
 
         return register if function is None else register(function)
@@ -228,7 +234,7 @@ class Listening(ABC):
         """
 
         def register(found: Function) -> Function:
-            self._register(event, found, concurrent=concurrent, thread=thread, once=True, rate_limit=rate_limit)
+            self._register(event, found, concurrent=concurrent, thread=thread, rate_limit=rate_limit, once=True)
             return found
 
         return register if function is None else register(function)
@@ -250,7 +256,10 @@ class Listening(ABC):
         thread: bool,
         rate_limit: RateLimit | None,
         once: bool = False,
+        dedup: Dedup | None = None,
     ) -> None:
+        if dedup is not None and (event == EVERY_EVENT or event in LIFECYCLE or event in ALIASES):
+            raise ValueError(f"{event!r} cannot come again: dedup is for the events of clients")
         if event == EVERY_EVENT:
             if once or rate_limit is not None:
                 raise ValueError("a catch-all handler is called with every event: neither once nor with a rate limit")
@@ -280,7 +289,7 @@ class Listening(ABC):
         )
         if event == "disconnecting" and handler.is_async:
             raise TypeError("a 'disconnecting' handler must be a plain function: it is over before the rooms are left")
-        self._registered.put(handler)
+        self._registered.put(handler if dedup is None else deduplicate(handler, dedup))
         self.listeners_changed()
 
     # Every event that comes.

@@ -25,6 +25,7 @@ from telex.socketio.listeners import ALIASES, NEW_NAMESPACE, Function, Listeners
 from telex.socketio.packets import RESERVED_EVENTS, PacketType, format_head
 from telex.socketio.parsers import encode
 from telex.socketio.rates import RateLimit, Throttled
+from telex.socketio.recovery import Journal, Seat
 from telex.socketio.rooms import FIRST_IN, LAST_OUT, Rooms
 from telex.socketio.socket import Socket
 from telex.socketio.statistics import NamespaceStatistics, of_namespace
@@ -86,6 +87,7 @@ class Namespace(Registry, Broadcaster, Listening):
         self._room_policies: dict[str, SlowConsumers] = {}
         self._backlogs: dict[Socket, Backlog] = {}  # of those that something could be dropped of
         self._server: Server | None = None
+        self.journal: Journal[Socket] | None = None
         self._ack_ids = count()
         self._misfits: set[str] = set()
         self._has_warned_of_attachments = False
@@ -102,6 +104,7 @@ class Namespace(Registry, Broadcaster, Listening):
         self.limits = limits
         self.slow_consumers = slow_consumers
         self.streams = Streams(limits)
+        self.journal = server.journal
         if self._rate_limit is None:
             self.rate_limit = server.rate_limit
 
@@ -114,6 +117,13 @@ class Namespace(Registry, Broadcaster, Listening):
     def rate_limit(self, rate_limit: RateLimit | None) -> None:
         self._rate_limit = rate_limit
         self.listeners_changed()
+
+    @property
+    def recovery(self) -> Journal[Socket]:
+        """What recovers clients. Raises `RuntimeError` where the server does not."""
+        if self.journal is None:
+            raise RuntimeError("this server does not recover clients: telex.Server(connection_state_recovery=True)")
+        return self.journal
 
     @property
     def server(self) -> Server:
@@ -323,11 +333,43 @@ class Namespace(Registry, Broadcaster, Listening):
         out = set().union(*map(self._members, excluded))
         return [socket for socket in found if socket.state is CONNECTED and socket not in out]
 
+    def write_event(
+        self,
+        event: str,
+        args: Sequence[Any],
+        rooms: frozenset[str] | None,
+        excluded: frozenset[str],
+        *,
+        volatile: bool,
+        compress: bool,
+    ) -> tuple[Sequence[Packet], list[Socket]]:
+        """Encode a broadcast and select who is sent it; those who are away have it when they come back."""
+        sockets = self.select(rooms, excluded)
+        journal = self.journal
+        if journal is None:
+            return self.encode_event(event, args, compress=compress), sockets
+
+        def encode(offset: str) -> Sequence[Packet]:
+            return self.encode_event(event, (*args, offset), compress=compress)
+
+        if volatile:
+            return journal.pass_by(self.name, encode), sockets
+        seats = self._seats_of(sockets)
+        seats += journal.absent(self.name, rooms, excluded)
+        return journal.write(self.name, encode, seats), sockets
+
+    def _seats_of(self, sockets: Iterable[Socket]) -> list[Seat[Socket]]:
+        return [socket.stay.seat for socket in sockets if socket.stay is not None]
+
+    def is_taken(self, room: str) -> bool:
+        """Whether a room is the private one of a client, there or away."""
+        return room in self.sockets or (self.journal is not None and self.journal.is_absent(self.name, room))
+
     def _members(self, room: str) -> Iterable[Socket]:
         own = self.sockets.get(room)
         return self.rooms.members_of(room) if own is None else (own,)
 
-    def announce(self, socket: Socket) -> None:
+    def announce(self) -> None:
         """Hear that a socket is at the door; `remove` is called for each sooner or later, `add` for those let in."""
 
     def add(self, socket: Socket) -> None:

@@ -136,7 +136,7 @@ class ChildNamespace(Namespace):
         self._n_present = 0  # at the door or inside
         self._was_entered = False
 
-    def announce(self, socket: Socket) -> None:
+    def announce(self) -> None:
         """Hear that a socket is at the door."""
         self._n_present += 1
 

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from telex.errors import EventRefused
 from telex.socketio.events import CONNECTED
 from telex.socketio.handlers import Handler, Inbox, Job, is_being_cancelled
@@ -26,47 +28,60 @@ from telex.socketio.rates import Meter, RateLimit
 if TYPE_CHECKING:
     from telex.socketio.socket import Socket
 
-__all__ = ["all_listeners", "receive"]
+__all__ = ["Arrival", "all_listeners", "receive"]
 
 logger = logging.getLogger("telex.socketio")
 
 
-def receive(socket: Socket, event: str, args: list[Any], ack_id: int | None, n_bytes: int) -> None:
-    """Take an event of a client that is connected; `n_bytes` is what it weighs, where it must wait."""
-    is_free = socket.is_direct_in and event not in socket.nsp.listeners.particular
-    if not is_free and not pass_at_once(socket, event, args, ack_id, n_bytes):
+class Arrival(msgspec.Struct):
+    """Hold an event that has come.
+
+    `args` may be changed by middlewares, `n_bytes` is what it weighs where it must wait, and `sent_id` the id that its
+    client has given it, if it gives any.
+    """
+
+    event: str
+    args: list[Any]
+    ack_id: int | None
+    n_bytes: int
+    sent_id: str | None = None
+
+
+def receive(socket: Socket, arrival: Arrival) -> None:
+    """Take an event of a client that is connected."""
+    is_free = socket.is_direct_in and arrival.event not in socket.nsp.listeners.particular
+    if not is_free and not pass_at_once(socket, arrival):
         return
-    for job in catch_all_jobs(socket, event, args, n_bytes):
+    for job in catch_all_jobs(socket, arrival):
         socket.submit(job)
-    for job in handler_jobs(socket, event, args, ack_id, n_bytes):
+    for job in handler_jobs(socket, arrival):
         socket.submit(job)
 
 
-def pass_at_once(socket: Socket, event: str, args: list[Any], ack_id: int | None, n_bytes: int) -> bool:
+def pass_at_once(socket: Socket, arrival: Arrival) -> bool:
     """Count an event that something may stand in the way of; `False` if it ends here, or goes the way by itself."""
     if not socket.connection.may_send_event():
         socket.nsp.throttled.closed += 1
         return False
-    limits = find_limits(socket, event)
-    if not is_within(socket, event, limits):
+    limits = find_limits(socket, arrival.event)
+    if not is_within(socket, arrival.event, limits):
         return False
     delays = [limit for limit in limits if limit.policy == "delay"]
     if not delays and not any(listeners.event_middlewares for listeners in all_listeners(socket)):
         return True
-    socket.submit(Job(PASSAGE, (socket, event, args, ack_id, delays), None, n_bytes, is_event=True))
+    socket.submit(Job(PASSAGE, (socket, arrival, delays), None, arrival.n_bytes, is_event=True))
     return False
 
 
-async def pass_through(
-    socket: Socket, event: str, args: list[Any], ack_id: int | None, delays: Sequence[RateLimit]
-) -> None:
+async def pass_through(socket: Socket, arrival: Arrival, delays: Sequence[RateLimit]) -> None:
     """Go all the way as one call of the socket's inbox."""
     inbox = socket.inbox
+    arrival.n_bytes = 0  # it does not wait any more
     await hold_up(socket, inbox, delays)
-    for job in catch_all_jobs(socket, event, args):
+    for job in catch_all_jobs(socket, arrival):
         await inbox.run(job)
-    if await run_middlewares(socket, inbox, event, args, ack_id):
-        for job in handler_jobs(socket, event, args, ack_id):
+    if await run_middlewares(socket, inbox, arrival):
+        for job in handler_jobs(socket, arrival):
             await inbox.run(job)
 
 
@@ -132,18 +147,19 @@ async def hold_up(socket: Socket, inbox: Inbox, limits: Sequence[RateLimit]) -> 
 # Handlers.
 
 
-def catch_all_jobs(socket: Socket, event: str, args: Sequence[Any], n_bytes: int = 0) -> list[Job]:
+def catch_all_jobs(socket: Socket, arrival: Arrival) -> list[Job]:
     """Return the calls of all that catches every event."""
     return [
-        Job(handler, (socket, event, *args), None, n_bytes, is_event=True)
+        Job(handler, (socket, arrival.event, *arrival.args), None, arrival.n_bytes, is_event=True)
         for listeners in all_listeners(socket)
         for handler in listeners.catch_alls
     ]
 
 
-def handler_jobs(socket: Socket, event: str, args: Sequence[Any], ack_id: int | None, n_bytes: int = 0) -> list[Job]:
+def handler_jobs(socket: Socket, arrival: Arrival) -> list[Job]:
     """Return the calls of an event's handlers: the namespace's, and the socket's own. The first acknowledges."""
-    reply = None if ack_id is None else partial(socket.reply, ack_id)
+    event, args = arrival.event, arrival.args
+    reply = None if arrival.ack_id is None else partial(socket.reply, arrival.ack_id)
     jobs = []
     for listeners in all_listeners(socket):
         handler = listeners.find(event)
@@ -160,7 +176,9 @@ def handler_jobs(socket: Socket, event: str, args: Sequence[Any], ack_id: int | 
                 socket.nsp.log_unasked(handler)
                 continue
             handler = socket.nsp.opening(handler)
-        jobs.append(Job(handler, (socket, *args[: handler.n_max]), reply, n_bytes, is_event=True))
+        if arrival.sent_id is not None:
+            handler = socket.identify(handler, arrival.sent_id)
+        jobs.append(Job(handler, (socket, *args[: handler.n_max]), reply, arrival.n_bytes, is_event=True))
         reply = None
     return jobs
 
@@ -168,8 +186,9 @@ def handler_jobs(socket: Socket, event: str, args: Sequence[Any], ack_id: int | 
 # Middlewares.
 
 
-async def run_middlewares(socket: Socket, inbox: Inbox, event: str, args: list[Any], ack_id: int | None) -> bool:
+async def run_middlewares(socket: Socket, inbox: Inbox, arrival: Arrival) -> bool:
     """Run the middlewares on an event; `False` if one of them has stopped it."""
+    event, args = arrival.event, arrival.args
     middlewares = [middleware for listeners in all_listeners(socket) for middleware in listeners.event_middlewares]
     try:
         for middleware in middlewares:
@@ -184,8 +203,8 @@ async def run_middlewares(socket: Socket, inbox: Inbox, event: str, args: list[A
         logger.warning("a middleware of the event %r cancelled itself", event)
         return False
     except Exception as error:  # whatever it is, it is not the other events' trouble
-        if isinstance(error, EventRefused) and ack_id is not None:
-            answer(socket, ack_id, error)
+        if isinstance(error, EventRefused) and arrival.ack_id is not None:
+            answer(socket, arrival.ack_id, error)
         await tell(socket, inbox, error, event, args)
         return False
     return True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["DisconnectReason"]
+__all__ = ["RECOVERABLE", "DisconnectReason"]
 
 
 class DisconnectReason(StrEnum):
@@ -24,3 +24,17 @@ class DisconnectReason(StrEnum):
     SERVER_NAMESPACE_DISCONNECT = "server namespace disconnect"
     SLOW_CONSUMER = "slow consumer"
     """The client took too little for too long (`Limits.send_buffer_max`, `Limits.slow_consumer_timeout`)."""
+
+
+RECOVERABLE = frozenset(
+    {
+        DisconnectReason.TRANSPORT_ERROR,
+        DisconnectReason.TRANSPORT_CLOSE,
+        DisconnectReason.FORCED_CLOSE,
+        DisconnectReason.PING_TIMEOUT,
+        DisconnectReason.SERVER_SHUTTING_DOWN,
+        DisconnectReason.FORCED_SERVER_CLOSE,
+        DisconnectReason.SLOW_CONSUMER,
+    }
+)
+"""After these a client may come back and be recovered: the original's, and `SLOW_CONSUMER`."""

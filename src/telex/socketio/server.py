@@ -29,7 +29,11 @@ from telex.socketio.namespace import DEFAULT_SERVER_SIDE_TIMEOUT, AnyMiddleware,
 from telex.socketio.parents import Match, ParentNamespace, Parents, Predicate
 from telex.socketio.rates import RateLimit
 from telex.socketio.reasons import DisconnectReason
+from telex.socketio.recovery import KEY_BYTES, Journal, Recovery
+from telex.socketio.socket import Socket
 from telex.socketio.statistics import ServerStatistics, of_server
+from telex.streams.deadlines import deadlines_of
+from telex.tokens import token_bytes, token_text
 
 __all__ = ["Server"]
 
@@ -38,6 +42,8 @@ logger = logging.getLogger("telex.socketio")
 AnyNamespace = TypeVar("AnyNamespace", bound=Namespace)
 
 DEFAULT_COMPRESSION_THRESHOLD = 1024
+
+PID_BYTES = 18
 
 
 class Server(Broadcaster, Listening):
@@ -73,6 +79,8 @@ class Server(Broadcaster, Listening):
         initial_packet: an Engine.IO message that each client is sent first.
         serve_client: a folder with the JavaScript client's files (`socket.io.js` and the like), to be served below
             `path`. They are read once, when the server is made.
+        connection_state_recovery: `True`, or a `Recovery` with bounds of one's own: clients that lose their connection
+            and come back keep id, rooms and data, and are sent what they have missed.
         limits: every other bound; the options above that are also bounds win over it.
 
     Raises `TypeError` for an unknown option, `ValueError` for a bad value.
@@ -102,6 +110,7 @@ class Server(Broadcaster, Listening):
         generate_id: GenerateId | None = None,
         initial_packet: str | bytes | None = None,
         serve_client: str | os.PathLike[str] | None = None,
+        connection_state_recovery: bool | Recovery = False,
         limits: Limits | None = None,
     ) -> None:
         if not path.startswith("/"):
@@ -129,6 +138,7 @@ class Server(Broadcaster, Listening):
         self.client_limit = None if most is None else RateLimit(most, policy="close")
         cors = Cors(cors_allowed_origins, credentials=cors_credentials, headers=cors_headers)
         self.client_files = None if serve_client is None else ClientFiles(serve_client, cors)
+        self.journal = make_journal(connection_state_recovery, self.limits)
         self.engine = Engine(
             self._open_session,
             limits=self.limits,
@@ -294,6 +304,8 @@ class Server(Broadcaster, Listening):
         await self.engine.close()
         if at_work:
             await asyncio.wait(at_work, timeout=max(end - loop.time(), 0))
+        if self.journal is not None:
+            self.journal.clear()
 
     def _on_new_namespace(self, function: Function) -> Function:
         if not callable(function) or is_coroutine_function(function):
@@ -305,6 +317,22 @@ class Server(Broadcaster, Listening):
 
     def _open_session(self, session: Session, request: Opening) -> Connection:
         return Connection(self, session, request, self.limits)
+
+
+def make_journal(recovery: bool | Recovery, limits: Limits) -> Journal[Socket] | None:
+    """Read the `connection_state_recovery` option."""
+    if recovery is False:
+        return None
+    options = Recovery() if recovery is True else recovery
+    if not isinstance(options, Recovery):
+        raise TypeError(f"connection_state_recovery must be a bool or a Recovery, not {type(recovery).__name__}")
+    return Journal(
+        options,
+        heartbeat=limits.ping_interval + limits.ping_timeout,
+        key=token_bytes(KEY_BYTES),
+        make_pid=lambda: token_text(PID_BYTES),
+        deadlines=lambda: deadlines_of(asyncio.get_running_loop()),
+    )
 
 
 def as_cookie(cookie: bool | str | Cookie) -> Cookie | None:

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from telex.engineio import Packet
-from telex.errors import AckTimeout, Disconnected
+from telex.errors import AckTimeout, Disconnected, TooManyAcks
 from telex.socketio.acks import Acks, Answer, from_values
 from telex.socketio.backlog import Backlog, SlowConsumers, check_key
 from telex.socketio.broadcast import BroadcastOperator, Flags, Sent, names
@@ -29,9 +29,10 @@ from telex.socketio.events import CONNECTED, SENDING, State
 from telex.socketio.fastpath import Emitter
 from telex.socketio.handlers import Handler, Inbox, Job, call
 from telex.socketio.listeners import LIFECYCLE, AnyEventMiddleware, Listeners, Listening
-from telex.socketio.passage import all_listeners, receive
+from telex.socketio.passage import Arrival, all_listeners, receive
 from telex.socketio.rates import Meter
-from telex.socketio.reasons import DisconnectReason
+from telex.socketio.reasons import RECOVERABLE, DisconnectReason
+from telex.socketio.recovery import Ask, Entry, Presence, Seat
 from telex.socketio.remote import RemoteSocket
 from telex.socketio.statistics import SocketStatistics, as_dropped
 from telex.streams.deadlines import Deadline, deadlines_of
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from telex.socketio.connection import Connection
     from telex.socketio.namespace import Namespace
 
-__all__ = ["Handshake", "Socket", "SocketOperator"]
+__all__ = ["Handshake", "Socket", "SocketOperator", "Stay"]
 
 logger = logging.getLogger("telex.socketio")
 
@@ -65,6 +66,15 @@ class Handshake:
     scope: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """Hold one socket's part in a seat: `position` is what its client had received when it came back."""
+
+    seat: Seat[Socket]
+    position: int = 0
+    is_recovered: bool = False
+
+
 class Socket(Emitter, Listening):
     """Talk with one client in one namespace.
 
@@ -83,13 +93,22 @@ class Socket(Emitter, Listening):
         "_since",
         "id",
         "listeners",
+        "stay",
     )
 
     _lifecycle = MappingProxyType({event: n_given for event, n_given in LIFECYCLE.items() if event != "connect"})
 
     # An idle socket is to be small: what not every socket needs comes into being when it is first asked for.
-    def __init__(self, sid: str, namespace: Namespace, connection: Connection, auth: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        sid: str,
+        namespace: Namespace,
+        connection: Connection,
+        auth: Mapping[str, Any],
+        stay: Stay | None = None,
+    ) -> None:
         self.id = sid
+        self.stay = stay
         self.nsp = namespace
         self.state = State.CONNECTING
         self._reason: DisconnectReason | None = None
@@ -114,8 +133,10 @@ class Socket(Emitter, Listening):
 
     @property
     def recovered(self) -> bool:
-        """Whether missed events were replayed, which this server does not do yet."""
-        return False
+        """Whether this is a client that was away and has missed nothing: with its id, rooms and data, and every event
+        that was sent to it meanwhile (see `Recovery`).
+        """
+        return self.stay is not None and self.stay.is_recovered
 
     @property
     def data(self) -> dict[str, Any]:
@@ -166,6 +187,19 @@ class Socket(Emitter, Listening):
         """
         self.check_thread()
         self.enter_rooms(self.new_rooms(names(rooms)))
+        if self.state is State.DISCONNECTED:
+            return
+        limits, joined = self.nsp.limits, self.nsp.rooms.rooms_of(self)
+        new = set(names(rooms)) - joined - {self.id}
+        for room in new:
+            if self.nsp.is_taken(room):
+                raise ValueError(f"{room!r} is the id of another socket, whose private room cannot be joined")
+            if len(room) > limits.max_room_name:
+                raise ValueError(f"a room's name can have {limits.max_room_name} characters at most, not {len(room)}")
+        if len(joined) + len(new) > limits.max_rooms_per_socket:
+            raise ValueError(f"a socket can be in {limits.max_rooms_per_socket} rooms at most")
+        for room in new:
+            self.nsp.rooms.join(self, room)
 
     def leave(self, room: str) -> None:
         """Leave a room; nothing happens if the socket is not in it."""
@@ -312,7 +346,7 @@ class Socket(Emitter, Listening):
         limits, joined = self.nsp.limits, self.nsp.rooms.rooms_of(self)
         new = set(rooms) - joined - {self.id}
         for room in new:
-            if room in self.nsp.sockets:
+            if self.nsp.is_taken(room):
                 raise ValueError(f"{room!r} is the id of another socket, whose private room cannot be joined")
             if len(room) > limits.max_room_name:
                 raise ValueError(f"a room's name can have {limits.max_room_name} characters at most, not {len(room)}")
@@ -368,10 +402,20 @@ class Socket(Emitter, Listening):
     def ask(self, packets: Sequence[Packet], ack_id: int, answer: Answer, flags: Flags) -> bool:
         """Send packets and await their acknowledgement; `False` if they were dropped: `answer` is then not called.
 
-        It is called with None when they are dropped later.
-
-        Raises `TooManyAcks`; nothing is sent then.
+        It is called with None when they are dropped later. One that is away, and may be recovered, is asked when it is
+        back. Raises `TooManyAcks`; nothing is sent then.
         """
+        seat = None if self.stay is None else self.stay.seat
+        if seat is None or seat.present is self:
+            return self._ask_present(packets, ack_id, answer, flags)
+        if seat.present is not None:  # back already, with another socket
+            return seat.present.ask(packets, ack_id, answer, flags)
+        if flags.volatile or seat.presence is Presence.OVER:
+            return False
+        self.nsp.recovery.ask(packets, (seat,), Ask(ack_id, answer))
+        return True
+
+    def _ask_present(self, packets: Sequence[Packet], ack_id: int, answer: Answer, flags: Flags) -> bool:
         if self._acks is None:
             self._acks = Acks(self.nsp.limits.max_pending_acks)
         self._acks.expect(ack_id, answer)
@@ -381,8 +425,34 @@ class Socket(Emitter, Listening):
         self._regulate()
         return True
 
+    def send_event(self, event: str, args: Sequence[Any], flags: Flags) -> bool:
+        """Send an event that asks for nothing; `False` if it was dropped, or waits until a client that is away is back.
+
+        Where clients are recovered, every event is numbered, also those that flags or a policy may drop later.
+        """
+        nsp, stay = self.nsp, self.stay
+        if stay is None:
+            return self.post(nsp.encode_event(event, args, compress=flags.compress), flags)
+
+        def encode(offset: str) -> Sequence[Packet]:
+            return nsp.encode_event(event, (*args, offset), compress=flags.compress)
+
+        seat = stay.seat
+        present = seat.present
+        if flags.volatile:
+            packets = nsp.recovery.pass_by(nsp.name, encode)
+        else:
+            packets = nsp.recovery.write(nsp.name, encode, () if seat.presence is Presence.OVER else (seat,))
+        return present is not None and present.post(packets, flags)
+
     def forget_ack(self, ack_id: int) -> None:
         """Await it no longer."""
+        if self.stay is not None:
+            seat = self.stay.seat
+            if seat.present is None:
+                self.nsp.recovery.forget_ask(seat, ack_id)
+            elif seat.present is not self:
+                seat.present.forget_ack(ack_id)
         if self._acks is not None:
             self._acks.forget(ack_id)
             self._regulate()
@@ -405,7 +475,8 @@ class Socket(Emitter, Listening):
         is_heard = nsp.hears_events or self.connection.counts_events or (own is not None and own.hears_events)
         is_overheard = bool(nsp.listeners.outgoing or (own is not None and own.outgoing))
         self.is_direct_in = not is_heard
-        self.is_direct_out = not is_overheard and nsp.slow_consumers is SlowConsumers.CLOSE
+        is_plain = self.stay is None and nsp.slow_consumers is SlowConsumers.CLOSE
+        self.is_direct_out = is_plain and not is_overheard
         if is_overheard and self.state is not State.DISCONNECTED:
             nsp.overheard.add(self)
         else:
@@ -415,7 +486,7 @@ class Socket(Emitter, Listening):
         return SocketOperator(self).emit(event, *args, callback=callback)
 
     def _receive_event(self, event: str, args: list[Any], ack_id: int | None, n_bytes: int) -> None:
-        receive(self, event, args, ack_id, n_bytes)
+        receive(self, Arrival(event, args, ack_id, n_bytes))
 
     def _await_result(self, handler: Handler, result: Any, ack_id: int | None, n_bytes: int) -> None:
         waiting = replace(handler, function=lambda _: result, is_async=True)
@@ -440,6 +511,10 @@ class Socket(Emitter, Listening):
             self._meter = Meter()
         return self._meter
 
+    def identify(self, handler: Handler, sent_id: str) -> Handler:
+        """Return the handler that is told the id which its client has given an event: for those that give any."""
+        return handler
+
     def tell_outgoing(self, event: str, args: Sequence[Any]) -> None:
         """Tell those who want to know of every event that this one was sent."""
         for listeners in all_listeners(self):
@@ -451,6 +526,29 @@ class Socket(Emitter, Listening):
         self.state = State.CONNECTED
         self._direct()  # its namespace may have changed meanwhile
         self.nsp.add(self)
+
+    def return_to(self, seat: Seat[Socket]) -> None:
+        """Take over the rooms and the data of a client that is back."""
+        self._data = seat.data
+        for room in seat.rooms:
+            self.nsp.rooms.join(self, room)
+
+    def catch_up(self, missed: Sequence[Entry]) -> list[Packet]:
+        """Return the packets of what was missed; those that ask for an acknowledgement are awaited from now on."""
+        packets: list[Packet] = []
+        for entry in missed:
+            if entry.ask is None:
+                packets += entry.packets
+                continue
+            if self._acks is None:
+                self._acks = Acks(self.nsp.limits.max_pending_acks)
+            try:
+                self._acks.expect(entry.ask.ack_id, entry.ask.answer)
+            except TooManyAcks:
+                entry.ask.answer(None)
+            else:
+                packets += entry.packets
+        return packets
 
     def greet(self) -> None:
         """Run the "connect" handler.
@@ -476,9 +574,11 @@ class Socket(Emitter, Listening):
             self.inbox.shut()
         if self._inbox is not None:
             self._inbox.hurry()
+        self._leave_seat(reason, was_connected)
         if was_connected:
             for job in self._farewells("disconnecting", reason):
                 call(job)
+                self._leave_seat(reason, was_connected)  # in other rooms than before, perhaps
         self.state = State.DISCONNECTED
         self.nsp.remove(self)
         self.connection.forget(self)
@@ -487,6 +587,18 @@ class Socket(Emitter, Listening):
         if was_connected:
             for job in self._farewells("disconnect", reason):
                 self.submit(job)
+
+    def _leave_seat(self, reason: DisconnectReason, was_let_in: bool) -> None:
+        """Keep the seat for when the client is back, or give it up."""
+        if self.stay is None:
+            return
+        seat, recovery = self.stay.seat, self.nsp.recovery
+        if reason not in RECOVERABLE or not (was_let_in or self.stay.is_recovered):
+            recovery.forget(seat)
+        elif was_let_in:
+            recovery.leave(seat, self.nsp.rooms.rooms_of(self), self._data)
+        else:
+            recovery.release(seat)
 
     def _check_greeting(self, result: Any) -> None:
         if result is False:
@@ -555,9 +667,7 @@ class SocketOperator:
         socket, flags = self._socket, self._flags
         socket.check_thread()
         if callback is None:
-            packets = socket.nsp.encode_event(event, args, compress=flags.compress)
-            is_sent = socket.post(packets, flags)
-            if is_sent and socket in socket.nsp.overheard:
+            if socket.send_event(event, args, flags) and socket in socket.nsp.overheard:
                 socket.tell_outgoing(event, args)
         else:
             self._ask_back(event, args, callback)
@@ -610,6 +720,9 @@ class SocketOperator:
                 alarm.cancel()
             if values is not None:
                 call(Job(Handler(callback, f"the acknowledgement of {event}", 0, None, False), values))
+            elif self._socket.stay is not None:
+                # Whoever recovers its clients relies on nothing being lost without a word.
+                logger.warning("a client has left without acknowledging the event %r", event)
 
         ack_id, is_sent = self.ask(event, args, answered)
         if is_sent and self._flags.timeout is not None:

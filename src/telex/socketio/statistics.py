@@ -94,7 +94,9 @@ class ServerStatistics(TypedDict):
     """Say how many there are, and what waits: the sums over all connections and namespaces.
 
     sessions: Engine.IO sessions, each a client's connection; `transports` counts them by what carries them now.
-    lagging: connections whose client has no room. The rest is as in `NamespaceStatistics`.
+    lagging: connections whose client has no room.
+    recovery_absent, recovery_events, recovery_bytes: clients that are away and may be recovered, and what is kept for
+        them and for the others; 0 where no client is recovered. The rest is as in `NamespaceStatistics`.
     """
 
     sessions: int
@@ -112,6 +114,9 @@ class ServerStatistics(TypedDict):
     delayed_events: int
     dropped_events: int
     closed_for_rate: int
+    recovery_absent: int
+    recovery_events: int
+    recovery_bytes: int
 
 
 def as_dropped(drops: Iterable[Drops]) -> Dropped:
@@ -148,6 +153,7 @@ def of_server(server: Server) -> ServerStatistics:
     """Look at a server. O(sessions + sockets)."""
     namespaces = [of_namespace(namespace) for namespace in server.namespaces.values()]
     sessions: list[Session] = list(server.engine.sessions.values())
+    kept = {"absent": 0, "events": 0, "bytes": 0} if server.journal is None else server.journal.statistics()
     return ServerStatistics(
         sessions=len(sessions),
         transports={"polling": 0, "websocket": 0} | Counter(session.transport.name for session in sessions),
@@ -164,4 +170,7 @@ def of_server(server: Server) -> ServerStatistics:
         delayed_events=sum(each["delayed_events"] for each in namespaces),
         dropped_events=sum(each["dropped_events"] for each in namespaces),
         closed_for_rate=sum(each["closed_for_rate"] for each in namespaces),
+        recovery_absent=kept["absent"],
+        recovery_events=kept["events"],
+        recovery_bytes=kept["bytes"],
     )
