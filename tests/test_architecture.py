@@ -45,6 +45,8 @@ SANS_IO = {
     "telex.engineio.hints",
     "telex.engineio.packets",
     "telex.engineio.payloads",
+    "telex.engineio.messages",
+    "telex.engineio.fastpath",
     "telex.engineio.session",
     "telex.socketio.packets",
     "telex.socketio.parsers",
@@ -57,6 +59,10 @@ SANS_IO = {
 }
 # It looks at the environment once, to choose between twins that do the same.
 CHOOSER = "telex.native"
+# Compiled together, so in one module: what reads and writes events, and does no I/O, with what calls their handlers.
+FAST_PATH = {"telex.socketio.events", "telex.socketio.fastpath"}
+# What a codec may have of it.
+FAST_CODEC = {"SCALAR_TYPES", "SMALL_JSON", "EventParser", "encode_event", "has_digits", "is_plain"}
 WORLD = {
     "asyncio",
     "concurrent",
@@ -81,7 +87,6 @@ MAX_LINES = 500
 # A longer module states its reason here.
 LONG_MODULES: dict[str, str] = {
     "telex/engineio/session.py": "one state machine: every state knows both transports, and a third of it is prose",
-    "telex/socketio/socket.py": "one object that programs hold: half of it is the public methods and their docstrings",
     "telex/websocket/api.py": "one object that programs hold: inbox, room and deadlines serve the same connection",
     "telex/websocket/connection.py": "one state machine: its three stimuli need one another, and half of it is prose",
     "telex/websocket/frames.py": "the specification of its compiled twin, name by name; the reader alone is half of it",
@@ -241,9 +246,20 @@ def test_codecs_and_state_machines_do_no_io(module: str) -> None:
         for target, line, types_only in IMPORTS[module]
         if target.split(".")[0] in WORLD
         or target == "logging.handlers"
-        or (is_ours(target) and target not in SANS_IO | {CHOOSER} and not types_only)
+        or (is_ours(target) and target not in SANS_IO | FAST_PATH | {CHOOSER} and not types_only)
     ]
     assert not wrong
+
+
+@pytest.mark.parametrize("module", sorted(SANS_IO & MODULES.keys()))
+def test_codecs_take_functions_of_data_from_the_fast_path_and_no_more(module: str) -> None:
+    taken = {
+        alias.name
+        for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module in FAST_PATH
+        for alias in node.names
+    }
+    assert taken <= FAST_CODEC
 
 
 @pytest.mark.parametrize("module", MODULES)

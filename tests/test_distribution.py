@@ -15,7 +15,15 @@ import pytest
 from tests.twins import IS_PURE
 
 ROOT = Path(__file__).parent.parent
-COMPILED = ["websocket/_frames.pyx", "streams/_epoll.pyx", "streams/native.h"]
+COMPILED = [
+    "websocket/_frames.pyx",
+    "websocket/_frames.pxd",
+    "streams/_epoll.pyx",
+    "streams/native.h",
+    "engineio/_messages.pyx",
+    "socketio/_events.pyx",
+    "socketio/_pools.pyx",
+]
 
 pytestmark = pytest.mark.skipif(IS_PURE, reason="TELEX_PURE: building it once is enough")
 

@@ -1,4 +1,4 @@
-"""The codec twice: the pure module, and its compiled twin.
+"""What is compiled, twice: the pure module, and its compiled twin.
 
 Rule of this module: it says which of them a run must test. Where `TELEX_PURE=1` is in the environment that is the pure
 one alone; everywhere else a compiled one that is missing is a failure, and not a test less.
@@ -10,14 +10,12 @@ import os
 from importlib import import_module
 from typing import Any
 
-import telex.websocket.frames
-
-__all__ = ["CODECS", "IS_PURE", "codec_of", "compiled"]
+__all__ = ["CODECS", "IS_PURE", "TWINS", "codec_of", "compiled", "twin_of"]
 
 IS_PURE = os.environ.get("TELEX_PURE", "") not in ("", "0")
 
-CODECS = ["pure"] if IS_PURE else ["pure", "compiled"]
-"""Names for `codec_of`, to parametrize a fixture with."""
+TWINS = CODECS = ["pure"] if IS_PURE else ["pure", "compiled"]
+"""Names for `twin_of` and `codec_of`, to parametrize a fixture with."""
 
 
 def compiled(module: str) -> Any:
@@ -31,6 +29,12 @@ def compiled(module: str) -> Any:
         ) from error
 
 
+def twin_of(module: str, name: str) -> Any:
+    """Return one of the two twins of a module: itself, or the compiled one beside it."""
+    package, _, last = module.rpartition(".")
+    return import_module(module) if name == "pure" else compiled(f"{package}._{last}")
+
+
 def codec_of(name: str) -> Any:
-    """Return one of the two twins."""
-    return telex.websocket.frames if name == "pure" else compiled("telex.websocket._frames")
+    """Return one of the two codecs."""
+    return twin_of("telex.websocket.frames", name)

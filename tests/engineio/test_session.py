@@ -1060,21 +1060,21 @@ def test_one_walk_reaches_sessions_whatever_carries_them(messages: tuple[Data, .
 def test_a_text_goes_the_way_of_every_packet(text: str) -> None:
     (one, stream), (two, polling), (three, websocket) = on_stream(), on_polling(SMALL), on_websocket(SMALL)
     for scene in (one, two, three):
-        scene.session.send_text(text)
+        scene.session.send_text(text[:1].encode(), text[1:].encode())
     assert stream.arrived() == websocket.sent == [text]
     polling.poll()
     assert polling.answers == [[text]]
     one.session.close()
-    one.session.send_text(text)
+    one.session.send_text(text[:1].encode(), text[1:].encode())
     assert stream.arrived() == []
 
 
 def test_a_text_to_a_peer_that_lags_waits_and_a_peer_that_takes_nothing_is_given_up() -> None:
     scene, stream = on_stream()
     stream.is_reading = False
-    scene.session.send_text("4" + "x" * SMALL.send_buffer_high)
+    scene.session.send_text(b"4", b"x" * SMALL.send_buffer_high)
     assert not scene.session.is_clear
-    scene.session.send_text("4later")
+    scene.session.send_text(b"4", b"later")
     assert stream.arrived() == ["4" + "x" * SMALL.send_buffer_high]
     scene.clock.advance(SMALL.slow_consumer_timeout)
     assert scene.floor.events == [CloseReason.SLOW_CONSUMER]

@@ -459,6 +459,25 @@ def test_a_message_with_any_key(message: Any, mask: bytes) -> None:
     assert wires[native].take() == wires[pure].take()
 
 
+_parts = st.one_of(
+    st.binary(max_size=150),
+    st.text(max_size=100).map(str.encode),
+    st.integers(65530, 65540).map(bytes),
+    st.sampled_from([None, "text", 0, b"", b"4"]),
+)
+
+
+@settings(max_examples=500)
+@given(head=_parts, body=_parts, backlog=st.integers(0, 1 << 40))
+def test_any_text_in_two_parts_is_written_alike(head: Any, body: Any, backlog: int) -> None:
+    wires = {codec: Wire(backlog=backlog) for codec in (pure, native)}
+    found = [outcome(lambda codec=codec: codec.write_text(wires[codec], head, body)) for codec in wires]
+    assert found[0][0] is found[1][0]
+    if found[0][0] is not TypeError:  # whose texts are each one's own
+        assert found[0] == found[1]
+    assert wires[native].take() == wires[pure].take()
+
+
 def test_what_a_stream_raises_comes_out() -> None:
     class Broken(Wire):
         def write(self, data: bytes) -> None:
@@ -467,6 +486,8 @@ def test_what_a_stream_raises_comes_out() -> None:
     for codec in (pure, native):
         with pytest.raises(OSError, match="broken"):
             codec.write_message(Broken(), "text")
+        with pytest.raises(OSError, match="broken"):
+            codec.write_text(Broken(), b"te", b"xt")
 
 
 def test_the_twins_offer_the_same_names() -> None:

@@ -21,14 +21,11 @@ from telex.errors import SocketPacketError
 from telex.limits import Limits
 from telex.socketio.packets import Packet, PacketType
 from telex.socketio.parsers import (
-    SMALL_JSON,
     Decoder,
     check_digits,
     check_structure,
     encode,
-    encode_json,
     mend_surrogates,
-    parse_event,
     parse_json,
     strip_strings,
 )
@@ -177,17 +174,6 @@ def test_tuples_and_sets_become_arrays_and_numbers_keys() -> None:
 
 def test_what_json_has_no_word_for_is_null_as_in_javascript() -> None:
     assert encode(EVENT, "/", ["e", float("nan"), float("inf")]) == ['2["e",null,null]']
-
-
-@given(st.lists(SCALARS | TEXTS, max_size=5))
-def test_scalars_are_written_as_in_a_packet(data: list[Any]) -> None:
-    assert ["2" + encode_json(data)] == encode(EVENT, "/", data)
-    assert json.loads(encode_json(data)) == data
-
-
-def test_s34_a_lone_surrogate_is_no_scalar() -> None:
-    with pytest.raises(ValueError, match="surrogates not allowed"):
-        encode_json(["e", "\ud800"])
 
 
 def test_bytes_that_may_change_are_copied_and_others_kept() -> None:
@@ -541,16 +527,6 @@ JSON_VALUES = st.recursive(
 HEADS = st.sampled_from(["0", "1", "2", "20", "30", "4", "50-", "51-", "52-/a,", "60-1", "61-1", "2/a,", "0/a,", "2/a"])
 PACKET_TEXTS = st.builds(lambda start, value: start + json.dumps(value), HEADS, JSON_VALUES)
 MESSAGES = st.lists(st.text(max_size=20) | st.binary(max_size=20) | PACKET_TEXTS | HEADS, max_size=8)
-EVENT_HEADS = st.sampled_from(["2", "20", "212", "201", "2/a,", "2/a,7", "2/a", "2/a,b,", "2/ninth___,", "2-", "2/[,"])
-EVENT_NAMES = st.sampled_from(["e", "four", "longer", "connect", "", 1, None, []])
-EVENT_TEXTS = st.builds(
-    lambda start, name, args, cut: start + json.dumps([name, *args], ensure_ascii=len(args) > 1)[cut:],
-    EVENT_HEADS,
-    EVENT_NAMES,
-    st.lists(JSON_VALUES, max_size=3),
-    st.sampled_from([0, 0, 0, 1]),
-) | st.text(st.sampled_from('/a,01[]"{}:e\\ '), max_size=12).map("2".__add__)
-SMALL = Limits(max_json_depth=2, max_number_digits=2, max_event_name=4, max_namespace_length=8)
 TIGHT = Limits(max_json_depth=2, max_json_nodes=4, max_number_digits=2, max_attachments=2, max_attachment_bytes=20)
 
 
@@ -609,107 +585,6 @@ def test_r05_strings_are_left_aside_whatever_they_hold(value: Any) -> None:
         return "" if isinstance(value, str) else json.dumps(value)
 
     assert strip_strings(json.dumps(value)) == expected(value)
-
-
-# The short way for small events: it reads what `Decoder` reads, or leaves the text to it.
-
-
-@pytest.mark.parametrize(
-    ("text", "event"),
-    [
-        ('2["e"]', ("/", "e", [], None)),
-        ('2["e",1,"a",{"b":null}]', ("/", "e", [1, "a", {"b": None}], None)),
-        ('2/admin,["e"]', ("/admin", "e", [], None)),
-        ('2/admin,456["e","a"]', ("/admin", "e", ["a"], 456)),
-        ('20["e"]', ("/", "e", [], 0)),
-        ('2999999999999999["e"]', ("/", "e", [], 999999999999999)),
-        ('2/,7["e"]', ("/", "e", [], 7)),
-        ('2["é☃😀\u2028"]', ("/", "é☃😀\u2028", [], None)),
-        ('2["e","1111","[[[["]', ("/", "e", ["1111", "[[[["], None)),  # text has neither depth nor digits
-        ('2["e",12]', ("/", "e", [12], None)),
-        ('2["e",[1]]', ("/", "e", [[1]], None)),
-        ('2["four"]', ("/", "four", [], None)),
-        ('2/seventh,["e"]', ("/seventh", "e", [], None)),
-        ('2["e","%s"]' % ("x" * (SMALL_JSON - 9)), ("/", "e", ["x" * (SMALL_JSON - 9)], None)),
-    ],
-)
-def test_small_events_are_read_the_short_way(text: str, event: tuple[Any, ...]) -> None:
-    packet = decode(text, limits=SMALL)
-    assert parse_event(text, SMALL) == event == (packet.namespace, packet.data[0], packet.data[1:], packet.ack_id)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "2",
-        "2/admin,",
-        '2"e"',
-        '2{"e":1}',
-        '2["e","%s"]' % ("x" * (SMALL_JSON - 8)),  # not small
-        # the head
-        '2/admin["e"]',
-        '2/ninth___,["e"]',  # a longer name than allowed
-        '2/a,,["e"]',
-        '2/a,b["e"]',
-        '2a["e"]',
-        '2 ["e"]',
-        '2-1["e"]',
-        '2+1["e"]',
-        '21-["e"]',
-        '200["e"]',
-        '201["e"]',
-        '2/a,01["e"]',
-        '21_0["e"]',
-        '2\u00b2["e"]',
-        '2\u0663["e"]',
-        '21000000000000000["e"]',  # too many digits to be sure of
-        '29007199254740992["e"]',
-        # the JSON
-        "2[",
-        "2[]",
-        '2["e"',
-        '2["e"]x',
-        '2["e",]',
-        "2['e']",
-        '2["e\n"]',
-        r'2["e","\ud83d"]',
-        '2["e","\ud83d"]',
-        '2["e",%s]' % ("[" * 500 + "]" * 500),
-        # the event
-        "2[1]",
-        "2[true]",
-        "2[null]",
-        '2[["e"]]',
-        '2["connect"]',
-        '2["disconnect"]',
-        '2["longer"]',
-        # depth and digits
-        '2["e",[[1]]]',
-        '2["e",[{}]]',
-        '2["e",[],[]]',  # not plainly within the bound
-        '2["e",123]',
-        '2["e",1.123]',
-        '2["e","123",1]',
-    ],
-)
-def test_all_else_is_left_to_the_decoder(text: str) -> None:
-    assert parse_event(text, SMALL) is None
-
-
-def test_the_short_way_never_differs_from_the_decoder() -> None:
-    n_read = 0
-
-    @given(EVENT_TEXTS, st.sampled_from([LIMITS, SMALL]))
-    def check(text: str, limits: Limits) -> None:
-        nonlocal n_read
-        event = parse_event(text, limits)
-        if event is not None:
-            n_read += 1
-            packet = decode(text, limits=limits)
-            assert event == (packet.namespace, packet.data[0], packet.data[1:], packet.ack_id)
-
-    check()
-    assert n_read > 10
 
 
 # Linear time. None of these scans takes more than some hundredths of a second; a quadratic one would take hours.

@@ -10,6 +10,7 @@ import pytest
 import telex
 from telex.streams import deadlines_of
 from tests.socketio.harness import advance, join, note, open_client, run, settle, the_loop
+from tests.socketio.texts import Number, Text
 
 # Rooms.
 
@@ -202,6 +203,81 @@ def test_what_cannot_be_sent_is_a_type_error_and_sends_nothing(event: Any, args:
         assert socket.statistics()["pending_acks"] == 0
 
     run(main)
+
+
+def nested(depth: int, inner: Any = 1) -> Any:
+    """Put something into so many lists."""
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+knot: list[Any] = []
+knot.append(knot)
+
+PLACEHOLDER = '{"_placeholder":true,"num":0}'
+
+
+@pytest.mark.parametrize(
+    ("found", "wire"),
+    [
+        ({"a": [None, (1.5, {})]}, ['{"a":[null,[1.5,{}]]}']),
+        (nested(15), ["[" * 15 + "1" + "]" * 15]),
+        (nested(16), ["[" * 16 + "1" + "]" * 16]),
+        (nested(60, {"a": ()}), ["[" * 60 + '{"a":[]}' + "]" * 60]),
+        (Text("é"), ['"é"']),
+        ({Text("a"): Text("b")}, ['{"a":"b"}']),
+        (Number.ONE, ["1"]),
+        ([{"a": Number.ONE}], ['[{"a":1}]']),
+        (type("List", (list,), {})([1]), ["[1]"]),
+        (type("Dict", (dict,), {})(a=1), ['{"a":1}']),
+        ({1: {2: 3}}, ['{"1":{"2":3}}']),
+        (2**64, ["18446744073709551616"]),
+        (b"x", [PLACEHOLDER, b"x"]),
+        ({"a": [bytearray(b"x")]}, [f'{{"a":[{PLACEHOLDER}]}}', b"x"]),
+        (nested(16, b"x"), ["[" * 16 + PLACEHOLDER + "]" * 16, b"x"]),
+    ],
+)
+def test_data_of_every_kind_is_written_alike_wherever_it_goes(found: Any, wire: list[Any]) -> None:
+    async def main() -> None:
+        io = telex.Server()
+        client, socket = await join(io)
+        io.on("ask", lambda socket: found)
+        text, *attachments = wire
+        kinds = ("51-", "61-") if attachments else ("2", "3")
+        for emit in (socket.emit, io.emit, socket.volatile.emit):
+            emit("e", found)
+            assert await client.heard() == [f'{kinds[0]}["e",{text}]', *attachments]
+        client.emit("ask", ack_id=7)
+        assert await client.heard() == [f"{kinds[1]}7[{text}]", *attachments]
+        socket.emit(Text("e"), found)
+        assert await client.heard() == [f'{kinds[0]}["e",{text}]', *attachments]
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "found", [knot, nested(100_000), {"a": knot}, "\ud800", [{"\udfff": 1}], {"a": [b"", "\ud800"]}]
+)
+def test_data_that_no_json_can_hold_is_a_value_error_and_sends_nothing(
+    found: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        io = telex.Server()
+        client, socket = await join(io)
+        for emit in (socket.emit, io.emit):
+            with pytest.raises(ValueError, match=r"nested too deeply|surrogates"):
+                emit("e", found)
+        if isinstance(found, str):
+            for emit in (socket.emit, io.emit):
+                with pytest.raises(ValueError, match="surrogates"):
+                    emit(found)
+        io.on("ask", lambda socket: found)
+        client.emit("ask", ack_id=1)
+        assert await client.heard() == []
+
+    run(main)
+    assert [record.getMessage() for record in caplog.records] == ["the handler for 'ask' failed"]
 
 
 def test_compress_goes_down_with_the_packet() -> None:
@@ -581,6 +657,28 @@ def test_events_of_one_socket_are_handled_in_order_and_others_pass() -> None:
         gate.set()
         await settle()
         assert seen == [3, 4, 1, 2]
+
+    run(main)
+
+
+def test_handlers_of_several_clients_may_await_one_future() -> None:
+    async def main() -> None:
+        io = telex.Server()
+        ready = asyncio.get_running_loop().create_future()
+
+        async def handler(socket: telex.Socket) -> Any:
+            return await ready
+
+        io.on("ask", handler)
+        (first, socket), (second, _), (third, _) = [await join(io) for _ in range(3)]
+        clients = (first, second, third)
+        task = asyncio.create_task(handler(socket))
+        for client in clients * 2:  # all in one turn of the loop
+            client.emit("ask", ack_id=1)
+        await settle()
+        ready.set_result("ready")
+        assert [await client.heard() for client in clients] == [['31["ready"]'] * 2] * 3
+        assert await task == "ready"
 
     run(main)
 

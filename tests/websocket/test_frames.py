@@ -806,6 +806,31 @@ def test_a_written_message_is_a_copy(codec: Any) -> None:
     assert wire.take() == b"\x82\x06before"
 
 
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_text_in_two_parts_is_written_as_one_frame(codec: Any, length: int) -> None:
+    payload = noise(length, length).hex().encode()[:length]
+    for cut in {0, min(1, length), length // 2, length}:
+        wire = Wire(backlog=7)
+        assert codec.write_text(wire, payload[:cut], payload[cut:]) == 7
+        assert wire.take() == naive_frame(0x81, payload)
+
+
+def test_a_text_may_be_cut_anywhere(codec: Any) -> None:
+    payload = "é☃\U0001f600\0".encode()
+    for cut in range(len(payload) + 1):
+        wire = Wire()
+        assert codec.write_text(wire, payload[:cut], payload[cut:]) == 0
+        assert wire.take() == naive_frame(0x81, payload)
+
+
+@pytest.mark.parametrize(("head", "body"), [("text", b""), (b"", "text"), (None, b""), (b"", None), (1, b"")])
+def test_what_is_no_part_of_a_text_is_refused(codec: Any, head: Any, body: Any) -> None:
+    wire = Wire()
+    with pytest.raises(TypeError):
+        codec.write_text(wire, head, body)
+    assert wire.take() == b""
+
+
 def test_a_sender_writes_what_is_plain_and_passes_on_the_rest(codec: Any) -> None:
     class Sender(codec.Sender):  # type: ignore[misc]  # which of the twins is known when it runs
         done = "done"
@@ -1127,6 +1152,80 @@ def test_direct_a_lost_stream_lets_go_of_its_reader() -> None:
         del owner
         gc.collect()
         assert gone() is None
+
+    straight(scene)
+
+
+# On to a compiled stream
+
+
+async def received(peer: socket.socket, size: int) -> bytes:
+    """Return so many bytes that the other end of a stream has got, and see that there are no more."""
+    loop, data = asyncio.get_running_loop(), b""
+    peer.setblocking(False)
+    async with asyncio.timeout(20):
+        while len(data) < size:
+            data += await loop.sock_recv(peer, size + 1 - len(data))
+    assert len(data) == size
+    return data
+
+
+LONG = b"x" * 300_000
+WRITES: dict[str, tuple[Callable[[Any, Any], int], bytes]] = {
+    "a message": (lambda codec, stream: codec.write_message(stream, "text"), naive_frame(0x81, b"text")),
+    "bytes": (lambda codec, stream: codec.write_message(stream, b"bytes"), naive_frame(0x82, b"bytes")),
+    "two parts": (lambda codec, stream: codec.write_text(stream, b"4", b"text"), naive_frame(0x81, b"4text")),
+    "nothing": (lambda codec, stream: codec.write_text(stream, b"", b""), naive_frame(0x81, b"")),
+    "longer": (lambda codec, stream: codec.write_text(stream, LONG[:50], LONG[:76]), naive_frame(0x81, LONG[:126])),
+    "long": (lambda codec, stream: codec.write_text(stream, b"x", LONG[:65535]), naive_frame(0x81, LONG[:65536])),
+    "very long": (lambda codec, stream: codec.write_text(stream, b"", LONG), naive_frame(0x81, LONG)),
+}
+"""How something is written, and the bytes that it becomes."""
+
+
+@pytest.mark.parametrize("sequence", [*([name] for name in WRITES), [*WRITES], [*WRITES][::-1], ["two parts"] * 500])
+@pytest.mark.parametrize("where", ["in a message's turn", "outside"])
+def test_what_is_written_to_a_compiled_stream_arrives_in_order(codec: Any, sequence: list[str], where: str) -> None:
+    async def scene(direct: Direct, stream: Any, peer: socket.socket) -> None:
+        def write_all(_: Any = None) -> None:
+            buffered = [WRITES[name][0](codec, stream) for name in sequence]
+            if where == "outside":
+                return
+            # In its turn nothing leaves before the end, so what is buffered is all that was written.
+            sizes = [len(WRITES[name][1]) for name in sequence]
+            if sum(sizes) < 1000:
+                assert buffered == [sum(sizes[: n + 1]) for n in range(len(sizes))]
+
+        direct.reader.attach(stream, direct)
+        if where == "outside":
+            write_all()
+        else:
+            direct.on_any = write_all
+            peer.send(text_frame("go"))
+        expected = b"".join(WRITES[name][1] for name in sequence)
+        assert await received(peer, len(expected)) == expected
+        assert [told for told in direct.told if told != ("room",)] == (
+            [] if where == "outside" else [("message", "go")]
+        )
+        assert stream.buffered_bytes == 0
+
+    straight(scene)
+
+
+def test_nothing_is_written_to_a_compiled_stream_that_is_gone(codec: Any) -> None:
+    async def scene(direct: Direct, stream: Any, peer: socket.socket) -> None:
+        def abort(_: Any) -> None:
+            stream.abort()
+            assert codec.write_text(stream, b"4", b"never") == 0
+            assert codec.write_message(stream, "never") == 0
+
+        direct.on_any = abort
+        direct.reader.attach(stream, direct)
+        peer.send(text_frame("go"))
+        assert await direct.until(2) == [("message", "go"), ("lost", None)]
+        assert codec.write_text(stream, b"4", b"never") == 0
+        peer.setblocking(False)
+        assert await asyncio.get_running_loop().sock_recv(peer, 100) == b""
 
     straight(scene)
 

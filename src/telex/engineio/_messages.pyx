@@ -32,12 +32,12 @@ cdef class MessageReceiver:
         cdef PyObject *args[2]
         direct = self.direct  # held, for the call may change it
         if direct is not None:
-            data = message
-            if type(message) is str:
+            data = None
+            if type(message) is bytes:
+                data = message
+            elif type(message) is str:
                 PyUnicode_READY(message)
-                if not PyUnicode_GET_LENGTH(message) or PyUnicode_READ_CHAR(message, 0) != _TYPE:
-                    data = None
-                else:
+                if PyUnicode_GET_LENGTH(message) and PyUnicode_READ_CHAR(message, 0) == _TYPE:
                     data = PyUnicode_Substring(message, 1, PyUnicode_GET_LENGTH(message))
             if data is not None:
                 args[0], args[1] = <PyObject *>direct, <PyObject *>data

@@ -43,7 +43,7 @@ class MessageReceiver:
             if type(message) is bytes:
                 direct.message_received(message)
                 return
-            if message and message[0] == MESSAGE_TEXT:
+            if type(message) is str and message and message[0] == MESSAGE_TEXT:
                 direct.message_received(message[1:])
                 return
         self._receive(message)

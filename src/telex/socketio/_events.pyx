@@ -8,8 +8,12 @@ from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_Substring
 
+cimport cython
+
 from asyncio import CancelledError, _get_running_loop
+from collections.abc import Callable
 from inspect import isawaitable
+from typing import Any
 
 import msgspec
 
@@ -45,7 +49,6 @@ cdef object _connected = State.CONNECTED
 cdef object _connecting = State.CONNECTING
 cdef object _sent = SENT
 cdef str _send_text = "send_text"
-cdef str _step = "step"
 cdef Py_UCS4 _event = EVENT
 cdef Py_ssize_t _small_json = SMALL_JSON
 cdef int _max_plain_depth = MAX_PLAIN_DEPTH
@@ -143,10 +146,11 @@ cdef class EventParser:
     cdef bint _counts_nodes
 
     def __init__(self, limits):
-        self._max_namespace_length = limits.max_namespace_length
-        self._max_event_name = limits.max_event_name
-        self._max_depth = limits.max_json_depth
-        self._max_digits = limits.max_number_digits
+        # What no small event can reach is as good as any larger bound.
+        self._max_namespace_length = min(limits.max_namespace_length, _small_json)
+        self._max_event_name = min(limits.max_event_name, _small_json)
+        self._max_depth = min(limits.max_json_depth, _small_json)
+        self._max_digits = min(limits.max_number_digits, _small_json)
         self._counts_nodes = limits.max_json_nodes < SMALL_JSON
 
     def parse(self, str text not None):
@@ -282,7 +286,8 @@ cdef class Emitter:
     cdef public bint is_direct_out
     cdef public object _inbox
 
-    def emit(self, event, *args, callback=None):
+    @cython.annotation_typing(False)  # they are for the reader alone
+    def emit(self, event: str, *args: Any, callback: Callable[..., Any] | None = None) -> Sent:
         """Send an event to this client.
 
         The event is sent when this is called; awaiting the result waits until the client has room for more.
@@ -320,16 +325,16 @@ cdef class Emitter:
         cdef PyObject *found = PyDict_GetItemWithError(nsp.handlers, event)
         cdef Py_ssize_t n_max, n_args = PyList_GET_SIZE(args), i
         cdef PyObject *given[1 + MAX_ARGS]
+        handler = None if found is NULL else <object>found
         if (
             not self.is_direct_in
-            or found is NULL
+            or handler is None
             or nsp.catch_alls
-            or n_args < (<object>found).n_min
+            or n_args < handler.n_min
             or (self._inbox is not None and not self._inbox.is_free)
         ):
             self._receive_event(event, args, ack_id, n_bytes)
             return 0
-        handler = <object>found
         most = handler.n_max
         if most is not None:
             n_max = most

@@ -115,6 +115,9 @@ class Suspended:
         self._coroutine = coroutine
         self._yielded = yielded
         self._context = context
+        # A future that was yielded lets nobody else await it before a task has taken it, which may be a turn later.
+        if getattr(yielded, "_asyncio_future_blocking", False):
+            yielded._asyncio_future_blocking = False
 
     def __await__(self) -> Generator[Any, Any, Any]:
         run, coroutine = self._context.run, self._coroutine
@@ -124,6 +127,8 @@ class Suspended:
 def go_on(yielded: Any, send: Callable[[Any], Any], throw: Callable[[BaseException], Any]) -> Generator[Any, Any, Any]:
     """Go on with a coroutine that has been stepped from outside and has yielded: what `__await__` is to return."""
     value: Any = None
+    if getattr(yielded, "_asyncio_future_blocking", None) is False:  # it was let go meanwhile (see `Suspended`)
+        yielded._asyncio_future_blocking = True
     while True:
         thrown: BaseException | None = None
         try:

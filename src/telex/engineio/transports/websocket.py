@@ -8,14 +8,17 @@ Source: Engine.IO protocol v4, "WebSocket".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from telex.engineio.fastpath import MessageReceiver
 from telex.engineio.packets import Packet, decode
-from telex.engineio.session import CloseReason, Session
+from telex.engineio.session import CloseReason, Session, SessionSink
 from telex.errors import EnginePacketError
 from telex.limits import Limits
 from telex.types import Data, size_of
+
+if TYPE_CHECKING:
+    from telex.streams.base import Stream
 
 __all__ = ["Channel", "WebSocketTransport"]
 
@@ -65,7 +68,8 @@ class WebSocketTransport(MessageReceiver):
         self._channel = channel
         self._limits = limits
         self._is_closed = False
-        self.direct = self.plain = None
+        self.direct: SessionSink | None = None
+        self.plain: Stream | None = None
 
     # What the channel tells.
 

@@ -1,0 +1,70 @@
+"""What runs compiled, and that it is what is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+import telex.native
+from telex.engineio import fastpath as engineio
+from telex.engineio.session import Session
+from telex.engineio.transports.stream import StreamTransport
+from telex.socketio import fastpath as socketio
+from telex.socketio import starting
+from telex.socketio.connection import Connection
+from telex.socketio.namespace import Namespace
+from telex.socketio.socket import Socket
+from telex.websocket import codec
+from tests.twins import IS_PURE, compiled
+
+CHOOSERS = [
+    ("frames", codec, "telex.websocket.frames"),
+    ("messages", engineio, "telex.engineio.messages"),
+    ("events", socketio, "telex.socketio.events"),
+    ("pools", starting, "telex.socketio.pools"),
+]
+
+
+def test_all_that_can_be_is_compiled_unless_the_environment_says_no() -> None:
+    assert telex.native.active() == (() if IS_PURE else tuple(telex.native.COMPILED))
+    assert telex.native.describe() == ("pure Python (TELEX_PURE)" if IS_PURE else "native")
+
+
+def test_a_part_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = tuple(telex.native.COMPILED)
+    for missing in names:
+        with monkeypatch.context() as patch:
+            for name in names:
+                patch.setitem(telex.native._loaded, name, None if name == missing else object())
+            assert telex.native.active() == tuple(name for name in names if name != missing)
+            assert telex.native.describe().startswith("native ")
+            assert telex.native.describe().endswith(" only")
+            assert missing not in telex.native.describe()
+
+
+@pytest.mark.parametrize(("name", "chooser", "pure"), CHOOSERS)
+def test_each_chooser_gives_the_twin_in_use(name: str, chooser: Any, pure: str) -> None:
+    twin = import_module(pure) if IS_PURE else compiled(telex.native.COMPILED[name])
+    names = ["Pool"] if chooser is starting else chooser.__all__
+    assert names
+    for each in names:
+        assert getattr(chooser, each) is getattr(twin, each)
+
+
+@pytest.mark.parametrize(
+    ("part", "base"),
+    [
+        (StreamTransport, engineio.MessageReceiver),
+        (Session, engineio.MessageSender),
+        (Connection, socketio.EventReceiver),
+        (Socket, socketio.Emitter),
+        (Namespace, socketio.Registry),
+    ],
+)
+def test_the_usual_way_is_no_longer_than_it_must_be(part: type, base: type) -> None:
+    """A method that a subclass brought in between would cost every message its share, and nobody would notice."""
+    short = {name for name in vars(base) if not name.startswith("_")}
+    mine = {name for name in short if any(name in vars(each) for each in part.__mro__[: part.__mro__.index(base)])}
+    assert {name for name in mine if getattr(part, name) is not getattr(base, name)} <= {"send"}
