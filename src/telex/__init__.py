@@ -21,7 +21,20 @@ from telex.errors import (
 from telex.limits import Limits
 from telex.serving.asgi import Server
 from telex.serving.run import run
-from telex.socketio import BroadcastOperator, DisconnectReason, Handshake, Namespace, Sent, Socket
+from telex.socketio import (
+    BroadcastOperator,
+    DisconnectReason,
+    Handshake,
+    JsonParser,
+    MessagePackParser,
+    Namespace,
+    Packet,
+    PacketDecoder,
+    PacketType,
+    Parser,
+    Sent,
+    Socket,
+)
 from telex.types import Headers
 
 __all__ = [
@@ -36,8 +49,14 @@ __all__ = [
     "HandshakeError",
     "Headers",
     "InvalidStatus",
+    "JsonParser",
     "Limits",
+    "MessagePackParser",
     "Namespace",
+    "Packet",
+    "PacketDecoder",
+    "PacketType",
+    "Parser",
     "ProtocolError",
     "Sent",
     "Server",

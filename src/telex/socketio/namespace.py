@@ -20,11 +20,13 @@ from telex.socketio.events import CONNECTED
 from telex.socketio.fastpath import Registry, encode_event
 from telex.socketio.handlers import Handler, make_handler
 from telex.socketio.packets import RESERVED_EVENTS, PacketType, format_head
-from telex.socketio.parsers import encode
+from telex.socketio.packets import Packet as SocketPacket
+from telex.socketio.parsers import JSON
 from telex.socketio.rooms import Rooms
 from telex.socketio.socket import Socket
 
 if TYPE_CHECKING:
+    from telex.socketio.parsing import Parser
     from telex.socketio.server import Server
 
 __all__ = ["AnyMiddleware", "Function", "Middleware", "Namespace"]
@@ -59,6 +61,7 @@ class Namespace(Registry, Broadcaster):
         self.event_head = f"{MESSAGE_TEXT}{format_head(PacketType.EVENT, name, None, 0)}".encode()
         self.ack_head = f"{MESSAGE_TEXT}{format_head(PacketType.ACK, name, None, 0)}".encode()
         self.limits = Limits()
+        self.parser: Parser = JSON
         self.sockets: dict[str, Socket] = {}
         self.rooms: Rooms[Socket] = Rooms()
         self.handlers = {}
@@ -79,6 +82,7 @@ class Namespace(Registry, Broadcaster):
             raise ValueError(f"the namespace {self.name!r} belongs to a server already")
         self._server = server
         self.limits = limits
+        self.parser = server.parser
 
     @property
     def server(self) -> Server:
@@ -181,7 +185,8 @@ class Namespace(Registry, Broadcaster):
         self, event: str, args: Sequence[Any], *, ack_id: int | None = None, compress: bool = True
     ) -> Sequence[Packet]:
         """Encode one event, once for all who get it. Raises as `Socket.emit` says."""
-        if ack_id is None:
+        is_json = self.parser is JSON
+        if ack_id is None and is_json:
             body = encode_event(event, args)
             if body is not None:
                 return (Packet((self.event_head + body).decode(), compress),)
@@ -189,8 +194,8 @@ class Namespace(Registry, Broadcaster):
             raise TypeError(f"an event is named by a str, not {type(event).__name__}")
         if event in RESERVED_EVENTS:
             raise ValueError(f"{event!r} is a reserved event name")
-        messages = encode(PacketType.EVENT, self.name, [event, *args], ack_id)
-        if len(messages) > self.limits.warn_attachments + 1 and not self._has_warned_of_attachments:
+        messages = self.parser.encode(SocketPacket(PacketType.EVENT, self.name, [event, *args], ack_id))
+        if is_json and len(messages) > self.limits.warn_attachments + 1 and not self._has_warned_of_attachments:
             self._has_warned_of_attachments = True
             logger.warning(
                 "the event %r has %d attachments; the JavaScript client takes %d at most, unless told otherwise",
@@ -201,8 +206,8 @@ class Namespace(Registry, Broadcaster):
         return [message(data, compress) for data in messages]
 
     def encode_ack(self, ack_id: int, values: list[Any]) -> Sequence[Packet]:
-        """Encode an acknowledgement. Raises as `encode`."""
-        return [message(data) for data in encode(PacketType.ACK, self.name, values, ack_id)]
+        """Encode an acknowledgement. Raises as the parser."""
+        return [message(data) for data in self.parser.encode(SocketPacket(PacketType.ACK, self.name, values, ack_id))]
 
     def select(self, rooms: frozenset[str] | None, excluded: frozenset[str]) -> list[Socket]:
         """Return the sockets of a broadcast: the union of `rooms`, or all if that is `None`, without `excluded`.

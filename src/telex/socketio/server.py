@@ -18,6 +18,8 @@ from telex.socketio.broadcast import Broadcaster, BroadcastOperator
 from telex.socketio.connection import Connection
 from telex.socketio.fastpath import EventParser
 from telex.socketio.namespace import AnyMiddleware, Function, Namespace
+from telex.socketio.parsers import JSON
+from telex.socketio.parsing import Parser, as_parser
 from telex.socketio.reasons import DisconnectReason
 
 __all__ = ["Server"]
@@ -47,6 +49,7 @@ class Server(Broadcaster):
         cors_credentials: whether those may send cookies.
         cors_headers: request headers that those may set, such as "authorization".
         allow_request: a function that decides on each handshake.
+        parser: "json", "msgpack" or a `Parser` of the program's own; the clients must have the same.
         limits: every other bound; the options above that are also bounds win over it.
 
     Raises `TypeError` for an unknown option, `ValueError` for a bad value.
@@ -70,6 +73,7 @@ class Server(Broadcaster):
         cors_credentials: bool = False,
         cors_headers: Sequence[str] = ("content-type",),
         allow_request: AllowRequest | None = None,
+        parser: str | Parser = "json",
         limits: Limits | None = None,
     ) -> None:
         if not path.startswith("/"):
@@ -87,7 +91,9 @@ class Server(Broadcaster):
         self.transports = tuple(transports)
         self.per_message_deflate = per_message_deflate
         self.namespaces: dict[str, Namespace] = {}
-        self.parser = EventParser(self.limits)
+        self.parser = as_parser(parser)
+        # Of the short way in, which knows the JSON parser's text only.
+        self.event_parser = EventParser(self.limits) if self.parser is JSON else None
         self.engine = Engine(
             self._open_session,
             limits=self.limits,

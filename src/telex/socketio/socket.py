@@ -26,6 +26,7 @@ from telex.socketio.broadcast import BroadcastOperator, Flags, Sent, names
 from telex.socketio.events import CONNECTED, SENDING, State
 from telex.socketio.fastpath import Emitter
 from telex.socketio.handlers import Handler, Inbox, Job, call
+from telex.socketio.parsers import JSON
 from telex.socketio.reasons import DisconnectReason
 from telex.streams.deadlines import Deadline, deadlines_of
 from telex.types import Headers
@@ -305,7 +306,8 @@ class Socket(Emitter):
 
     def _direct(self) -> None:
         """Know whether events may take the short way."""
-        self.is_direct_in = self.is_direct_out = True
+        self.is_direct_in = True
+        self.is_direct_out = self.nsp.parser is JSON  # the only one that the short way out can write
 
     def _emit(self, event: str, args: Sequence[Any], callback: Callable[..., Any] | None) -> Sent:
         return SocketOperator(self).emit(event, *args, callback=callback)
