@@ -205,16 +205,24 @@ def parse(message: bytes, limits: Limits) -> Any:
     keys that are texts among it, that is all. Any other is scanned.
     Raises `SocketPacketError`.
     """
+    if is_surely_small(message, limits):
+        data = decode(message)
+        if is_plain(data):
+            return data
+    return parse_closely(message, limits)
+
+
+def parse_closely(message: bytes, limits: Limits) -> Any:
+    """Read MessagePack after its structure was scanned. Raises `SocketPacketError`."""
+    specials = scan(message, limits)
+    return decode(message, make_reviver(iter(specials)) if specials else None)
+
+
+def decode(message: bytes, revive: Callable[[int, memoryview], Any] | None = None) -> Any:
+    """Read MessagePack; `revive` is called with each extension. Raises `SocketPacketError`."""
     try:
-        if is_surely_small(message, limits):
-            data = _decode(message)
-            if is_plain(data):
-                return data
-        specials = scan(message, limits)
-        if not specials:
-            return _decode(message)
-        return msgspec.msgpack.decode(message, ext_hook=make_reviver(iter(specials)))
-    except (msgspec.MsgspecError, RecursionError, UnicodeError, OverflowError) as error:
+        return _decode(message) if revive is None else msgspec.msgpack.decode(message, ext_hook=revive)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError, OverflowError, TypeError) as error:
         raise SocketPacketError(f"the packet is not valid MessagePack: {error}") from error
 
 
