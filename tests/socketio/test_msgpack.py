@@ -20,7 +20,6 @@ from msgspec.msgpack import Ext
 
 from telex.errors import SocketPacketError
 from telex.limits import Limits
-from telex.socketio.dates import from_milliseconds, to_milliseconds
 from telex.socketio.msgpack import FORMS, MessagePackParser, Special, is_surely_small, parse, parse_closely, scan
 from telex.socketio.packets import MAX_ACK_ID, Packet, PacketType
 
@@ -192,22 +191,7 @@ def test_what_cannot_be_sent(data: Any, error: type[Exception], words: str) -> N
         encode(Packet(EVENT, "/", ["e", data]))
 
 
-# Dates.
-
-
-@given(st.integers(-62135596800000, 253402300799999))
-def test_a_date_s_milliseconds_go_both_ways(milliseconds: int) -> None:
-    assert to_milliseconds(from_milliseconds(milliseconds)) == milliseconds
-
-
-@given(st.datetimes(timezones=st.timezones()))
-def test_a_datetime_is_cut_to_milliseconds(moment: datetime) -> None:
-    try:
-        moment.astimezone(UTC)
-    except OverflowError:
-        return
-    back = from_milliseconds(to_milliseconds(moment))
-    assert timedelta(0) <= moment - back < timedelta(milliseconds=1)
+# What JavaScript writes, and Python has not.
 
 
 @pytest.mark.parametrize("milliseconds", [-62135596800001, 253402300800000, 2**63 - 1, -(2**63), 8_640_000_000_000_000])

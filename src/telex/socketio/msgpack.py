@@ -182,6 +182,12 @@ def make_forms() -> list[Form]:
 
 FORMS = make_forms()
 
+SIZES = [0 if form.n_bytes or form.kind not in (Kind.SCALAR, Kind.TEXT) else 1 + form.length for form in FORMS]
+"""How many bytes a value has that its first byte tells all about; 0 where more must be looked at."""
+
+SHORT_TEXTS = range(0xA0, 0xC0)
+"""First bytes of the texts among these."""
+
 SHORT_SPECIALS = {1: Special.UNDEFINED, DATE_BYTES: Special.DATE}
 """What an extension stands for whose length is its form's."""
 
@@ -259,10 +265,18 @@ def scan(message: bytes, limits: Limits) -> list[Special]:
     specials: list[Special] = []
     end, offset = len(message), 0
     n_values = 1
+    max_values, max_depth = limits.max_json_nodes, limits.max_json_depth + ENVELOPE_DEPTH
+    array, map_ = Kind.ARRAY, Kind.MAP
     outer: list[tuple[int, bool]] = []  # the next two of all that is open around
     n_left, is_map = 1, False  # values to come in the innermost that is open, keys among them
     while offset < end:
-        kind, length, n_bytes = FORMS[message[offset]]
+        first = message[offset]
+        size = SIZES[first]
+        if size and n_left > 1 and (not is_map or n_left & 1 or first in SHORT_TEXTS):  # most are so
+            offset += size
+            n_left -= 1
+            continue
+        kind, length, n_bytes = FORMS[first]
         offset += 1
         if n_bytes:
             length = int.from_bytes(message[offset : offset + n_bytes], "big")
@@ -270,12 +284,14 @@ def scan(message: bytes, limits: Limits) -> list[Special]:
         if is_map and not n_left & 1 and kind is not Kind.TEXT:
             raise SocketPacketError("the packet has a key that is no text")
         n_left -= 1
-        if kind is Kind.ARRAY or kind is Kind.MAP:
+        if kind is array or kind is map_:
             n_values += length
             outer.append((n_left, is_map))
-            is_map = kind is Kind.MAP
+            is_map = kind is map_
             n_left = 2 * length if is_map else length
-            check_container(n_left, end - offset, n_values, len(outer), limits)
+            is_cut = n_left > end - offset  # for each takes a byte at least
+            if is_cut or n_values > max_values or len(outer) > max_depth:
+                raise excess(is_cut=is_cut, is_deep=len(outer) > max_depth)
         else:
             if kind is Kind.EXTENSION:
                 specials.append(special_of(message[offset : offset + 1], length, is_short=not n_bytes))
@@ -292,14 +308,11 @@ def scan(message: bytes, limits: Limits) -> list[Special]:
     raise SocketPacketError("the packet is longer than its message")
 
 
-def check_container(n_left: int, bytes_left: int, n_values: int, depth: int, limits: Limits) -> None:
-    """Refuse what opens more than the message can hold, or the bounds allow."""
-    if n_left > bytes_left:  # for each takes a byte at least
-        raise SocketPacketError("the packet is longer than its message")
-    if n_values > limits.max_json_nodes:
-        raise SocketPacketError("the packet has too many values")
-    if depth > limits.max_json_depth + ENVELOPE_DEPTH:
-        raise SocketPacketError("the packet is nested too deeply")
+def excess(*, is_cut: bool, is_deep: bool) -> SocketPacketError:
+    """Say what a container has too much of."""
+    if is_cut:
+        return SocketPacketError("the packet is longer than its message")
+    return SocketPacketError("the packet is nested too deeply" if is_deep else "the packet has too many values")
 
 
 def special_of(type_: bytes, length: int, *, is_short: bool) -> Special:
