@@ -5,12 +5,13 @@ What is said to all stands in `scenes.mjs`, what only these can say in `parsers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from tests.interop.programs import HERE, RUNNERS, TRANSPORTS, start
-from tests.support.processes import NodeScript, ServerProgram
+from tests.support.processes import ROOT, NodeScript, ServerProgram
 
 SCENES = [
     "greeting",
@@ -74,3 +75,14 @@ def test_nothing_is_lost_while_the_transport_changes(client: NodeScript, msgpack
 @pytest.mark.parametrize("scene", SCENES)
 def test_a_parser_of_our_own(client: NodeScript, own_server: ServerProgram, scene: str, transport: str) -> None:
     client.run(scene, url=own_server.url, transport=transport, parser="own")
+
+
+def test_the_page_shows_what_plays_here() -> None:
+    page = (ROOT / "docs/parsers.md").read_text()
+    python = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[-1]
+    assert python.strip() in (ROOT / "examples/own_parser.py").read_text()
+    javascript = re.findall(r"```js\n(.*?)```", page, re.DOTALL)[-1]
+    classes = re.findall(r"^class .*?^}\n", javascript, re.DOTALL | re.MULTILINE)
+    assert len(classes) == 2
+    script = (HERE / "parsers.mjs").read_text()
+    assert all(text in script for text in classes)

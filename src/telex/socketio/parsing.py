@@ -39,6 +39,7 @@ class PacketDecoder(Protocol):
         for its type, and names that are reserved or too long. How deep the data may be nested, and how many values it
         may have, is the decoder's to bound, best before it builds them.
         """
+        ...
 
 
 @runtime_checkable
@@ -55,9 +56,11 @@ class Parser(Protocol):
         as the program gave them; `packet.data` is `None` where there is none.
         Raises `TypeError` or `ValueError` for what cannot be sent; `emit` then raises the same.
         """
+        ...
 
     def decoder(self, limits: Limits) -> PacketDecoder:
         """Return what decodes one packet: its first message is added, then the others until it is complete."""
+        ...
 
 
 class OurDecoder(PacketDecoder, Protocol):
@@ -66,6 +69,7 @@ class OurDecoder(PacketDecoder, Protocol):
     @property
     def namespace(self) -> str:
         """The namespace of the packet that is awaited; empty where it is not known."""
+        ...
 
 
 class OurParser(Parser, Protocol):
@@ -73,6 +77,7 @@ class OurParser(Parser, Protocol):
 
     def decoder(self, limits: Limits) -> OurDecoder:
         """Return what decodes one packet."""
+        ...
 
 
 def as_parser(given: str | Parser) -> OurParser:
