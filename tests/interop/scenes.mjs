@@ -1,14 +1,15 @@
 // Scenes with the official JavaScript client, as a program of a user would be written; they play in Node and in a
 // browser alike. `servers/conversation.py` is what they talk to. Of the client's options only `transports` differs
-// from the default, and for the upgrade not even that.
+// from the default, and for the upgrade not even that; with another parser than JSON's, that one too.
 
 import { assert, bytes, inTime, listen } from "./check.mjs";
 
 const TRANSPORTS = { polling: { transports: ["polling"] }, websocket: { transports: ["websocket"] }, upgrade: {} };
 
 /** Make a manager of its own, which is one connection. */
-const dial = ({ client, options, afterwards }, more = {}) => {
-  const manager = new client.Manager(options.url, { ...TRANSPORTS[options.transport], ...more });
+export const dial = ({ client, options, afterwards, parser }, more = {}) => {
+  const own = parser ? { parser } : {};
+  const manager = new client.Manager(options.url, { ...TRANSPORTS[options.transport], ...own, ...more });
   afterwards(() => {
     manager.reconnection(false);
     manager._close();
@@ -17,13 +18,13 @@ const dial = ({ client, options, afterwards }, more = {}) => {
 };
 
 /** Connect one socket and wait until it is connected. */
-const enter = async (stage, namespace = "/", options = {}) => {
+export const enter = async (stage, namespace = "/", options = {}) => {
   const socket = dial(stage).socket(namespace, options);
   await connected(socket);
   return socket;
 };
 
-const connected = async (socket) => {
+export const connected = async (socket) => {
   if (!socket.connected) {
     await inTime(
       new Promise((resolve, reject) => {

@@ -7,8 +7,12 @@ from telex.socketio.adapter import Adapter
 from telex.socketio.backlog import SlowConsumers
 from telex.socketio.broadcast import BroadcastOperator, Sent
 from telex.socketio.dedup import Dedup
+from telex.socketio.msgpack import MessagePackParser
 from telex.socketio.namespace import Namespace
+from telex.socketio.packets import Packet, PacketType
 from telex.socketio.parents import ParentNamespace
+from telex.socketio.parsers import JsonParser
+from telex.socketio.parsing import PacketDecoder, Parser
 from telex.socketio.rates import RateLimit
 from telex.socketio.reasons import DisconnectReason
 from telex.socketio.recovery import Recovery
@@ -25,9 +29,15 @@ __all__ = [
     "Dedup",
     "DisconnectReason",
     "Handshake",
+    "JsonParser",
+    "MessagePackParser",
     "Namespace",
     "NamespaceStatistics",
+    "Packet",
+    "PacketDecoder",
+    "PacketType",
     "ParentNamespace",
+    "Parser",
     "RateLimit",
     "Recovery",
     "RedisStore",

@@ -23,7 +23,6 @@ from telex.socketio.fastpath import EventReceiver
 from telex.socketio.handlers import is_being_cancelled
 from telex.socketio.joining import connect_answer, make_socket
 from telex.socketio.packets import Packet, PacketType, event_name
-from telex.socketio.parsers import Decoder, encode
 from telex.socketio.reasons import DisconnectReason
 from telex.socketio.socket import Handshake, Socket
 from telex.socketio.starting import start
@@ -81,7 +80,7 @@ class Connection(EventReceiver):
         self._message_bytes = 0
         # Sockets, those still in the hands of middlewares too: most clients have the one of the namespace "/".
         self._root = self._others = None
-        self._parser = server.parser
+        self._parser = server.event_parser
         self._dismissed: frozenset[str] = NOBODY  # namespaces that the server made the client leave
         self._lookups: dict[str, object] | None = None  # of namespaces that a parent may have to make, by name
         self._connects: Quota | None = None  # from the second CONNECT packet on
@@ -95,18 +94,21 @@ class Connection(EventReceiver):
 
     def _receive_message(self, data: Data) -> None:
         self._message_bytes += size_of(data)
-        decoder = self._decoder or Decoder(self._limits)
         try:
+            decoder = self._decoder or self._server.parser.decoder(self._limits)
             packet = decoder.add(data)
             if packet is not None:
                 n_bytes, self._message_bytes = self._message_bytes, 0
-                self._decoder = None
-                if isinstance(data, bytes):
-                    self._cancel_alarm()  # of the attachments, which are complete
+                if self._decoder is not None:
+                    self._decoder = None
+                    self._cancel_alarm()  # of the rest of the packet, which is complete
+                    if packet.type is PacketType.CONNECT and not self._sockets():
+                        self._set_alarm(self._limits.connect_timeout)
                 self._receive(packet, n_bytes)
-            elif isinstance(data, str):
+            elif self._decoder is None:
                 self._decoder = decoder
-                self._find(decoder.namespace)  # nothing is kept for a namespace that is not joined
+                if decoder.namespace:
+                    self._find(decoder.namespace)  # nothing is kept for a namespace that is not joined
                 self._set_alarm(self._limits.attachment_timeout)
         except SocketPacketError as error:
             self.expel(error)
@@ -168,7 +170,7 @@ class Connection(EventReceiver):
     def dismiss(self, socket: Socket) -> None:
         """Send one socket off. What its client has sent before it hears of that is on its way, and ignored."""
         self._dismissed |= {socket.nsp.name}
-        self.send(encode(PacketType.DISCONNECT, socket.nsp.name))
+        self._send(Packet(PacketType.DISCONNECT, socket.nsp.name))
         socket.leave_namespace(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
 
     def forget(self, socket: Socket) -> None:
@@ -308,18 +310,31 @@ class Connection(EventReceiver):
                 self.close(DisconnectReason.TRANSPORT_CLOSE)
                 return
         socket.enter_namespace()
-        self.send(encode(PacketType.CONNECT, namespace.name, connect_answer(socket)))
+        if not self._send(Packet(PacketType.CONNECT, namespace.name, connect_answer(socket))):
+            return
         if missed:
             self.session.send(socket.catch_up(missed))  # at once: so much is not held against one that keeps up
         socket.greet()
 
     def _refuse(self, name: str, payload: dict[str, Any]) -> None:
         try:
-            packet = encode(PacketType.CONNECT_ERROR, name, payload)
-        except (TypeError, ValueError):
+            messages = self._server.parser.encode(Packet(PacketType.CONNECT_ERROR, name, payload))
+        except Exception:
             logger.exception("the refusal of a connection to %s cannot be sent", name)
-            packet = encode(PacketType.CONNECT_ERROR, name, {"message": INTERNAL_ERROR})
-        self.send(packet)
+            self._send(Packet(PacketType.CONNECT_ERROR, name, {"message": INTERNAL_ERROR}))
+        else:
+            self.send(messages)
+
+    def _send(self, packet: Packet) -> bool:
+        """Send a packet of the library's own; a program's parser that cannot write it ends the connection."""
+        try:
+            messages = self._server.parser.encode(packet)
+        except Exception:
+            logger.exception("the parser could not write a packet of type %s", packet.type.name)
+            self.close(DisconnectReason.FORCED_CLOSE)
+            return False
+        self.send(messages)
+        return True
 
     def handshake(self, auth: Mapping[str, Any], since: float) -> Handshake:
         """Return what a socket's program is told of its opening; `since` is the time of day."""

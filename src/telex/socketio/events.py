@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from telex.engineio import Session
     from telex.socketio.connection import Connection
     from telex.socketio.namespace import Namespace
-    from telex.socketio.parsers import Decoder
+    from telex.socketio.parsing import OurDecoder
     from telex.socketio.socket import Socket
 
 __all__ = [
@@ -199,8 +199,8 @@ class EventReceiver:
 
     session: Session
     loop: asyncio.AbstractEventLoop
-    _parser: EventParser | None  # None where every event must be looked at closely
-    _decoder: Decoder | None  # while attachments are awaited
+    _parser: EventParser | None  # None where every event must be looked at closely, or is not JSON's
+    _decoder: OurDecoder | None  # while the rest of a packet is awaited
     _root: Socket | None  # of the namespace "/", in the hands of its middlewares too
     _others: dict[str, Socket] | None  # those of other namespaces
 

@@ -23,7 +23,8 @@ from telex.socketio.fastpath import Registry, encode_event
 from telex.socketio.handlers import Handler, make_handler
 from telex.socketio.listeners import ALIASES, NEW_NAMESPACE, Function, Listeners, Listening
 from telex.socketio.packets import RESERVED_EVENTS, PacketType, format_head
-from telex.socketio.parsers import encode
+from telex.socketio.packets import Packet as SocketPacket
+from telex.socketio.parsers import JSON
 from telex.socketio.rates import RateLimit, Throttled
 from telex.socketio.recovery import Journal, Seat
 from telex.socketio.rooms import FIRST_IN, LAST_OUT, Rooms
@@ -32,6 +33,7 @@ from telex.socketio.statistics import NamespaceStatistics, of_namespace
 from telex.socketio.streaming import STOP_EVENT, Streams
 
 if TYPE_CHECKING:
+    from telex.socketio.parsing import Parser
     from telex.socketio.server import Server
 
 __all__ = ["AnyMiddleware", "Middleware", "Namespace"]
@@ -69,6 +71,7 @@ class Namespace(Registry, Broadcaster, Listening):
         self.event_head = f"{MESSAGE_TEXT}{format_head(PacketType.EVENT, name, None, 0)}".encode()
         self.ack_head = f"{MESSAGE_TEXT}{format_head(PacketType.ACK, name, None, 0)}".encode()
         self.limits = Limits()
+        self.parser: Parser = JSON
         self.sockets: dict[str, Socket] = {}
         self.rooms: Rooms[Socket] = Rooms()
         self.listeners = Listeners()
@@ -105,6 +108,7 @@ class Namespace(Registry, Broadcaster, Listening):
         self.slow_consumers = slow_consumers
         self.streams = Streams(limits)
         self.journal = server.journal
+        self.parser = server.parser
         if self._rate_limit is None:
             self.rate_limit = server.rate_limit
 
@@ -292,7 +296,8 @@ class Namespace(Registry, Broadcaster, Listening):
         self, event: str, args: Sequence[Any], *, ack_id: int | None = None, compress: bool = True
     ) -> Sequence[Packet]:
         """Encode one event, once for all who get it. Raises as `Socket.emit` says."""
-        if ack_id is None:
+        is_json = self.parser is JSON
+        if ack_id is None and is_json:
             body = encode_event(event, args)
             if body is not None:
                 return (Packet((self.event_head + body).decode(), compress),)
@@ -300,8 +305,8 @@ class Namespace(Registry, Broadcaster, Listening):
             raise TypeError(f"an event is named by a str, not {type(event).__name__}")
         if event in RESERVED_EVENTS:
             raise ValueError(f"{event!r} is a reserved event name")
-        messages = encode(PacketType.EVENT, self.name, [event, *args], ack_id)
-        if len(messages) > self.limits.warn_attachments + 1 and not self._has_warned_of_attachments:
+        messages = self.parser.encode(SocketPacket(PacketType.EVENT, self.name, [event, *args], ack_id))
+        if is_json and len(messages) > self.limits.warn_attachments + 1 and not self._has_warned_of_attachments:
             self._has_warned_of_attachments = True
             logger.warning(
                 "the event %r has %d attachments; the JavaScript client takes %d at most, unless told otherwise",
@@ -312,8 +317,8 @@ class Namespace(Registry, Broadcaster, Listening):
         return [message(data, compress) for data in messages]
 
     def encode_ack(self, ack_id: int, values: list[Any]) -> Sequence[Packet]:
-        """Encode an acknowledgement. Raises as `encode`."""
-        return [message(data) for data in encode(PacketType.ACK, self.name, values, ack_id)]
+        """Encode an acknowledgement. Raises as the parser."""
+        return [message(data) for data in self.parser.encode(SocketPacket(PacketType.ACK, self.name, values, ack_id))]
 
     def select(self, rooms: frozenset[str] | None, excluded: frozenset[str]) -> list[Socket]:
         """Return the sockets of a broadcast: the union of `rooms`, or all if that is `None`, without `excluded`.

@@ -24,6 +24,7 @@ __all__ = [
     "Head",
     "Packet",
     "PacketType",
+    "check_packet",
     "check_payload",
     "event_name",
     "format_head",
@@ -52,6 +53,8 @@ MAX_ACK_ID = 2**53 - 1
 """The largest integer that JavaScript counts with."""
 
 TYPES = tuple(PacketType)
+WHOLE_TYPES = frozenset(TYPES[:5])
+"""Those that say what a packet is for; the other two only tell that attachments follow."""
 BINARY_TYPES = (PacketType.BINARY_EVENT, PacketType.BINARY_ACK)
 ACK_TYPES = (PacketType.ACK, PacketType.BINARY_ACK)
 
@@ -145,6 +148,32 @@ def check_payload(type_: PacketType, data: Any, limits: Limits) -> None:
             is_valid = isinstance(data, list)
     if not is_valid:
         raise SocketPacketError(f"the payload of a packet of type {type_.name} is not valid")
+
+
+def check_packet(packet: Packet, limits: Limits, n_bytes: int) -> None:
+    """Check a packet that another parser than the JSON parser has read: what `parse_head` and `check_payload` check.
+
+    Args: `n_bytes` is what the whole packet weighs, of which the auth object is the most where there is one.
+    Raises `SocketPacketError`.
+    """
+    if not isinstance(packet, Packet):
+        raise SocketPacketError(f"not a packet but a {type(packet).__name__}")
+    type_, namespace, ack_id = packet.type, packet.namespace, packet.ack_id
+    if not isinstance(type_, int) or isinstance(type_, bool) or type_ not in WHOLE_TYPES:
+        raise SocketPacketError(f"unknown packet type {type_!r:.20}")
+    packet.type = type_ = PacketType(type_)
+    if not isinstance(namespace, str) or not namespace.startswith("/"):
+        raise SocketPacketError("a namespace must be a text that starts with a slash")
+    if len(namespace) > limits.max_namespace_length:
+        raise SocketPacketError("the namespace's name is too long")
+    if ack_id is None:
+        if type_ is PacketType.ACK:
+            raise SocketPacketError("an acknowledgement without an id")
+    elif not isinstance(ack_id, int) or isinstance(ack_id, bool) or not 0 <= ack_id <= MAX_ACK_ID:
+        raise SocketPacketError("an acknowledgement id must be an integer that JavaScript counts with")
+    if type_ is PacketType.CONNECT and n_bytes > limits.max_auth_bytes:
+        raise SocketPacketError("the auth object is too large")
+    check_payload(type_, packet.data, limits)
 
 
 def is_event_name(name: Any, limits: Limits) -> bool:

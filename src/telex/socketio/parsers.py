@@ -22,7 +22,7 @@ from telex.socketio.fastpath import has_digits, is_plain
 from telex.socketio.packets import Head, Packet, PacketType, check_payload, format_head, parse_head
 from telex.types import Data
 
-__all__ = ["Decoder", "encode"]
+__all__ = ["JSON", "Decoder", "JsonParser", "encode"]
 
 BYTES_TYPES = (bytes, bytearray, memoryview)
 WITH_ATTACHMENTS = {PacketType.EVENT: PacketType.BINARY_EVENT, PacketType.ACK: PacketType.BINARY_ACK}
@@ -70,6 +70,24 @@ def encode(type_: PacketType, namespace: str, data: Any = None, ack_id: int | No
     except RecursionError as error:
         raise ValueError("the data is nested too deeply, or holds itself") from error
     return [format_head(type_, namespace, ack_id, len(attachments)) + text, *attachments]
+
+
+class JsonParser:
+    """The protocol's own parser, which every client has: JSON, and bytes as attachments."""
+
+    __slots__ = ()
+
+    def encode(self, packet: Packet) -> list[Data]:
+        """Return the messages of a packet. Raises as `encode`."""
+        return encode(packet.type, packet.namespace, packet.data, packet.ack_id)
+
+    def decoder(self, limits: Limits) -> Decoder:
+        """Return what decodes one packet."""
+        return Decoder(limits)
+
+
+JSON = JsonParser()
+"""The one that servers use: what is known to be JSON may take the short way."""
 
 
 def take_attachments(data: Any, attachments: list[Data]) -> Any:

@@ -27,6 +27,8 @@ from telex.socketio.handlers import is_coroutine_function
 from telex.socketio.listeners import NEW_NAMESPACE, Function, Listeners, Listening
 from telex.socketio.namespace import DEFAULT_SERVER_SIDE_TIMEOUT, AnyMiddleware, Namespace
 from telex.socketio.parents import Match, ParentNamespace, Parents, Predicate
+from telex.socketio.parsers import JSON
+from telex.socketio.parsing import Parser, as_parser
 from telex.socketio.rates import RateLimit
 from telex.socketio.reasons import DisconnectReason
 from telex.socketio.recovery import KEY_BYTES, Journal, Recovery
@@ -81,6 +83,7 @@ class Server(Broadcaster, Listening):
             `path`. They are read once, when the server is made.
         connection_state_recovery: `True`, or a `Recovery` with bounds of one's own: clients that lose their connection
             and come back keep id, rooms and data, and are sent what they have missed.
+        parser: "json", "msgpack" or a `Parser` of the program's own; the clients must have the same.
         limits: every other bound; the options above that are also bounds win over it.
 
     Raises `TypeError` for an unknown option, `ValueError` for a bad value.
@@ -111,6 +114,7 @@ class Server(Broadcaster, Listening):
         initial_packet: str | bytes | None = None,
         serve_client: str | os.PathLike[str] | None = None,
         connection_state_recovery: bool | Recovery = False,
+        parser: str | Parser = "json",
         limits: Limits | None = None,
     ) -> None:
         if not path.startswith("/"):
@@ -132,13 +136,15 @@ class Server(Broadcaster, Listening):
         self.namespaces: dict[str, Namespace] = {}
         self.parents = Parents()
         self._new_namespace: Callable[[Namespace], Any] | None = None
-        self.parser = EventParser(self.limits)
         self.rate_limit = rate_limit
         most = self.limits.max_events_per_second  # of all sockets of a client together
         self.client_limit = None if most is None else RateLimit(most, policy="close")
         cors = Cors(cors_allowed_origins, credentials=cors_credentials, headers=cors_headers)
         self.client_files = None if serve_client is None else ClientFiles(serve_client, cors)
         self.journal = make_journal(connection_state_recovery, self.limits)
+        self.parser = as_parser(parser)
+        # Of the short way in, which knows the JSON parser's text only.
+        self.event_parser = EventParser(self.limits) if self.parser is JSON else None
         self.engine = Engine(
             self._open_session,
             limits=self.limits,

@@ -29,6 +29,7 @@ from telex.socketio.events import CONNECTED, SENDING, State
 from telex.socketio.fastpath import Emitter
 from telex.socketio.handlers import Handler, Inbox, Job, call
 from telex.socketio.listeners import LIFECYCLE, AnyEventMiddleware, Listeners, Listening
+from telex.socketio.parsers import JSON
 from telex.socketio.passage import Arrival, all_listeners, receive
 from telex.socketio.rates import Meter
 from telex.socketio.reasons import RECOVERABLE, DisconnectReason
@@ -475,7 +476,8 @@ class Socket(Emitter, Listening):
         is_heard = nsp.hears_events or self.connection.counts_events or (own is not None and own.hears_events)
         is_overheard = bool(nsp.listeners.outgoing or (own is not None and own.outgoing))
         self.is_direct_in = not is_heard
-        is_plain = self.stay is None and nsp.slow_consumers is SlowConsumers.CLOSE
+        is_json = nsp.parser is JSON  # the only one that the short way out can write
+        is_plain = is_json and self.stay is None and nsp.slow_consumers is SlowConsumers.CLOSE
         self.is_direct_out = is_plain and not is_overheard
         if is_overheard and self.state is not State.DISCONNECTED:
             nsp.overheard.add(self)

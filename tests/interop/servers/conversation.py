@@ -1,19 +1,43 @@
 """What the interoperability tests talk to: every way of saying and hearing something, and nothing else.
 
-`client.mjs` and `test_python_clients.py` are the other side. The heartbeat can be made quick by the environment.
+`client.mjs` and `test_python_clients.py` are the other side. The heartbeat can be made quick by
+the environment, and the parser be chosen.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from datetime import datetime
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
 import telex
+
+
+def own_parser() -> telex.Parser:
+    """Return the parser of the example."""
+    spec = spec_from_file_location("own_parser", Path(__file__).parents[3] / "examples/own_parser.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    parser: telex.Parser = module.DeflatedParser()
+    return parser
+
+
+PARSERS: dict[str, Callable[[], str | telex.Parser]] = {
+    "json": lambda: "json",
+    "msgpack": lambda: "msgpack",
+    "own": own_parser,
+}
 
 io = telex.Server(
     ping_interval=float(os.environ.get("PING_INTERVAL", "25")),
     ping_timeout=float(os.environ.get("PING_TIMEOUT", "20")),
     cors_allowed_origins=os.environ.get("CORS_ORIGIN"),
+    parser=PARSERS[os.environ.get("PARSER", "json")](),
 )
 second = io.of("/second")
 private = io.of("/private")
@@ -56,6 +80,16 @@ async def number(socket: telex.Socket, *args: Any) -> None:
 @io.on("ask")
 async def ask(socket: telex.Socket, *args: Any) -> Any:
     return args
+
+
+@io.on("what is")
+async def what_is(socket: telex.Socket, value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else repr(value)
+
+
+@io.on("large numbers")
+async def large_numbers(socket: telex.Socket) -> list[int]:
+    return [2**53, -(2**53), 2**63, 2**64 - 1, -(2**63)]
 
 
 @io.on("give")
