@@ -18,8 +18,10 @@ from dataclasses import replace
 from telex.engineio.compression import compress
 from telex.engineio.cors import Cors
 from telex.engineio.handshake import Cookie, Opening, Refusal, RefusalKind, Request, Response, open_packet
+from telex.engineio.revisions import V3, V4, Revision, asked_for, revision_of
 from telex.engineio.session import Session, SessionSink
-from telex.engineio.transports import Body, Channel, PollingTransport, WebSocketTransport
+from telex.engineio.transports import Body, Channel, PollingTransport, StreamTransport, WebSocketTransport
+from telex.engineio.v3.jsonp import is_index
 from telex.limits import Limits
 from telex.streams.deadlines import deadlines_of
 from telex.tokens import token_text
@@ -54,20 +56,26 @@ class WebSocketAdmission:
         self._request = request
         self._session = session
         self._sid = token_text(SID_BYTES)
+        self._revision = engine.revision_of(request, session)
         self.headers = [] if session else engine.cookie_headers(self._sid, request)
         if session is None:
             engine.admissions.add(self)
 
     def start(self, channel: Channel) -> WebSocketTransport:
         """Begin a session on the channel, or the upgrade of the one that the request names."""
-        transport = WebSocketTransport(channel, self._engine.limits)
+        transport = self._revision.websocket(channel, self._engine.limits)
         self.start_on(transport, self._request)
         return transport
+
+    @property
+    def stream_transport(self) -> type[StreamTransport]:
+        """The class of the transport for who has a stream instead of a channel, and then calls `start_on`."""
+        return self._revision.stream
 
     def start_on(self, transport: WebSocketTransport, request: Opening) -> None:
         """Begin on a transport that is there already; `request` is kept for as long as the session lives."""
         self.cancel()
-        self._engine.start_websocket(transport, request, self._sid, self._session)
+        self._engine.start_websocket(transport, request, self._sid, self._session, self._revision)
 
     def cancel(self) -> None:
         """Give the place back. Idempotent."""
@@ -77,7 +85,8 @@ class WebSocketAdmission:
 class Engine:
     """Serve Engine.IO sessions.
 
-    Args: `on_session` is called with each new session and its request, and returns what hears of it.
+    Args: `on_session` is called with each new session and its request, and returns what hears of it. `allow_eio3` lets
+    in clients of protocol v3.
     """
 
     def __init__(
@@ -91,6 +100,7 @@ class Engine:
         cookie: Cookie | None = None,
         compression_threshold: int | None = 1024,
         allow_request: AllowRequest | None = None,
+        allow_eio3: bool = False,
         max_sessions: int,
     ) -> None:
         unknown = set(transports) - set(UPGRADES)
@@ -107,6 +117,7 @@ class Engine:
         self._cookie = cookie
         self._compression_threshold = compression_threshold
         self._allow_request = allow_request
+        self._protocols = {revision.session.protocol for revision in ((V4, V3) if allow_eio3 else (V4,))}
         self._max_sessions = max_sessions
         self._loop: asyncio.AbstractEventLoop | None = None  # the sessions'
         self._finished = self._session_finished  # one bound method for all
@@ -146,9 +157,10 @@ class Engine:
         full = self._full()
         if full is not None:
             return full
-        transport = PollingTransport(self.limits)
+        revision = self.revision_of(request, None)
+        transport = revision.polling(self.limits)
         sid = token_text(SID_BYTES)
-        self._open(self._make_session(sid, transport), request)
+        self._open(self._make_session(sid, transport, revision), request)
         response = await transport.handle(request, body)
         response.headers += self.cookie_headers(sid, request)
         return response
@@ -168,14 +180,24 @@ class Engine:
             return Refusal(RefusalKind.BAD_REQUEST, "the query is malformed or repeats a key of the protocol")
         if name not in self._transports:
             return Refusal(RefusalKind.TRANSPORT_UNKNOWN, f"transport {name[:40]!r} is not enabled (transports=)")
+        refusal = self._check_page(request)
+        if refusal is None and is_upgrade and name != "websocket":
+            return Refusal(RefusalKind.BAD_REQUEST, "a WebSocket upgrade request asks for another transport")
+        return refusal
+
+    def _check_page(self, request: Request) -> Refusal | None:
+        """Find what is wrong with the page, if it is one, that a request comes from."""
         if request.origin is not None and not is_header_text(request.origin):
             return Refusal(RefusalKind.BAD_REQUEST, "the Origin header holds control characters")
-        if not self._cors.is_allowed(request):
-            hint = f"origin {request.origin!r} is not allowed; name it in cors_allowed_origins to let it in"
-            return Refusal(RefusalKind.FORBIDDEN, hint)
-        if is_upgrade and name != "websocket":
-            return Refusal(RefusalKind.BAD_REQUEST, "a WebSocket upgrade request asks for another transport")
-        return None
+        is_allowed = self._cors.is_allowed
+        if "j" in request.query and V3.session.protocol in self._protocols:
+            if not is_index(request.query["j"]):
+                return Refusal(RefusalKind.BAD_REQUEST, "the number of a JSONP callback is none")
+            is_allowed = self._cors.is_script_allowed
+        if is_allowed(request):
+            return None
+        hint = f"origin {request.origin!r} is not allowed; name it in cors_allowed_origins to let it in"
+        return Refusal(RefusalKind.FORBIDDEN, hint)
 
     def _check_session(self, request: Request, is_upgrade: bool) -> Refusal | None:
         if "sid" not in request.query:
@@ -191,11 +213,14 @@ class Engine:
         return None
 
     async def _check_handshake(self, request: Request) -> Refusal | None:
-        if request.query.get("EIO") != "4":
+        protocol = asked_for(request.query)
+        if protocol not in self._protocols:
             hint = f"protocol version {request.query.get('EIO', '')[:10]!r}: the client is not a Socket.IO 3 or 4 one"
+            if protocol:
+                hint += " (allow_eio3 lets those of Socket.IO 2 in)"
             return Refusal(RefusalKind.UNSUPPORTED_PROTOCOL_VERSION, hint)
-        if "j" in request.query:
-            return Refusal(RefusalKind.BAD_REQUEST, "JSONP polling is not offered: only browsers before 2012 need it")
+        if "j" in request.query and protocol != V3.session.protocol:
+            return Refusal(RefusalKind.BAD_REQUEST, "JSONP polling is for clients of Socket.IO 2 alone")
         if self._allow_request is None:
             return None
         try:
@@ -218,19 +243,29 @@ class Engine:
     # Sessions.
 
     def start_websocket(
-        self, transport: WebSocketTransport, request: Opening, sid: str, session: Session | None
+        self,
+        transport: WebSocketTransport,
+        request: Opening,
+        sid: str,
+        session: Session | None,
+        revision: Revision,
     ) -> None:
         """Begin a session on a transport, or the upgrade of `session`."""
         if session is None:
-            self._open(self._make_session(sid, transport), request)
+            self._open(self._make_session(sid, transport, revision), request)
         else:
             transport.session = session
             if not session.add_candidate(transport):
                 transport.discard()
 
-    def _make_session(self, sid: str, transport: PollingTransport | WebSocketTransport) -> Session:
+    def revision_of(self, request: Request, session: Session | None) -> Revision:
+        """Return what serves a request that brings a transport, to a new session or to `session`."""
+        protocol = asked_for(request.query) if session is None else session.protocol
+        return revision_of(protocol, request.query)
+
+    def _make_session(self, sid: str, transport: PollingTransport | WebSocketTransport, revision: Revision) -> Session:
         self._loop = asyncio.get_running_loop()
-        transport.session = Session(
+        transport.session = revision.session(
             sid,
             transport,
             limits=self.limits,

@@ -32,6 +32,7 @@ from telex.tokens import token_text
 from telex.types import Data, size_of
 
 if TYPE_CHECKING:
+    from telex.socketio.namespace import Namespace
     from telex.socketio.server import Server
 
 __all__ = ["Connection"]
@@ -214,7 +215,7 @@ class Connection(EventReceiver):
             raise SocketPacketError("too many namespaces on one connection")
         if name in self._dismissed:
             self._dismissed = (self._dismissed - {name}) or NOBODY
-        socket = Socket(token_text(SID_BYTES), namespace, self, auth or NO_AUTH)
+        socket = Socket(self._new_sid(namespace), namespace, self, auth or NO_AUTH)
         if name == "/":
             self._root = socket
         else:
@@ -242,16 +243,30 @@ class Connection(EventReceiver):
         if self._decoder is None:
             self._cancel_alarm()  # of the first namespace
         socket.enter_namespace()
-        self.send(encode(PacketType.CONNECT, namespace.name, {"sid": socket.id}))
+        self.send(encode(PacketType.CONNECT, namespace.name, self._welcome(socket)))
         socket.greet()
 
-    def _refuse(self, name: str, payload: dict[str, Any]) -> None:
+    def _refuse(self, name: str, refusal: dict[str, Any]) -> None:
         try:
-            packet = encode(PacketType.CONNECT_ERROR, name, payload)
+            packet = encode(PacketType.CONNECT_ERROR, name, self._explain(refusal))
         except (TypeError, ValueError):
             logger.exception("the refusal of a connection to %s cannot be sent", name)
-            packet = encode(PacketType.CONNECT_ERROR, name, {"message": INTERNAL_ERROR})
+            packet = encode(PacketType.CONNECT_ERROR, name, self._explain({"message": INTERNAL_ERROR}))
         self.send(packet)
+
+    # What protocol v4 says otherwise (see `connection_v4.py`).
+
+    def _new_sid(self, namespace: Namespace) -> str:
+        """Return the id of a new socket."""
+        return token_text(SID_BYTES)
+
+    def _welcome(self, socket: Socket) -> dict[str, Any] | None:
+        """Return the payload of the answer to a CONNECT packet that is let in."""
+        return {"sid": socket.id}
+
+    def _explain(self, refusal: dict[str, Any]) -> Any:
+        """Return the payload of a CONNECT_ERROR packet, from a message and perhaps data."""
+        return refusal
 
     def handshake(self, auth: Mapping[str, Any], since: float) -> Handshake:
         """Return what a socket's program is told of its opening; `since` is the time of day."""
@@ -266,6 +281,7 @@ class Connection(EventReceiver):
             xdomain=is_cross_origin(request),
             url=request.url,
             scope=request.scope,
+            protocol=self.session.protocol,
         )
 
     def _socket(self, name: str) -> Socket | None:

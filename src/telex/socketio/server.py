@@ -16,6 +16,7 @@ from telex.engineio import AllowRequest, Cookie, Cors, Engine, Opening, Session
 from telex.limits import Limits, default_max_connections
 from telex.socketio.broadcast import Broadcaster, BroadcastOperator
 from telex.socketio.connection import Connection
+from telex.socketio.connection_v4 import ConnectionV4
 from telex.socketio.fastpath import EventParser
 from telex.socketio.namespace import AnyMiddleware, Function, Namespace
 from telex.socketio.reasons import DisconnectReason
@@ -47,6 +48,7 @@ class Server(Broadcaster):
         cors_credentials: whether those may send cookies.
         cors_headers: request headers that those may set, such as "authorization".
         allow_request: a function that decides on each handshake.
+        allow_eio3: whether clients of Socket.IO 2 (Engine.IO protocol v3) are let in too.
         limits: every other bound; the options above that are also bounds win over it.
 
     Raises `TypeError` for an unknown option, `ValueError` for a bad value.
@@ -70,6 +72,7 @@ class Server(Broadcaster):
         cors_credentials: bool = False,
         cors_headers: Sequence[str] = ("content-type",),
         allow_request: AllowRequest | None = None,
+        allow_eio3: bool = False,
         limits: Limits | None = None,
     ) -> None:
         if not path.startswith("/"):
@@ -97,6 +100,7 @@ class Server(Broadcaster):
             cookie=as_cookie(cookie),
             compression_threshold=as_threshold(http_compression),
             allow_request=allow_request,
+            allow_eio3=allow_eio3,
             max_sessions=self.limits.max_sessions or default_max_connections(),
         )
         self._root = self.of("/")
@@ -201,7 +205,9 @@ class Server(Broadcaster):
             await asyncio.wait(at_work, timeout=max(end - loop.time(), 0))
 
     def _open_session(self, session: Session, request: Opening) -> Connection:
-        return Connection(self, session, request, self.limits)
+        if session.protocol == Session.protocol:
+            return Connection(self, session, request, self.limits)
+        return ConnectionV4.begin(self, session, request, self.limits)
 
 
 def as_cookie(cookie: bool | str | Cookie) -> Cookie | None:
