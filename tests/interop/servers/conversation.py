@@ -1,6 +1,7 @@
 """What the interoperability tests talk to: every way of saying and hearing something, and nothing else.
 
-`client.mjs` and `test_python_clients.py` are the other side. The heartbeat can be made quick by the environment.
+`client.mjs`, `old_client.mjs` and `test_python_clients.py` are the other side. The environment can make the heartbeat
+quick, and let clients of Socket.IO 2 in.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ io = telex.Server(
     ping_interval=float(os.environ.get("PING_INTERVAL", "25")),
     ping_timeout=float(os.environ.get("PING_TIMEOUT", "20")),
     cors_allowed_origins=os.environ.get("CORS_ORIGIN"),
+    allow_eio3="ALLOW_EIO3" in os.environ,
 )
 second = io.of("/second")
 private = io.of("/private")
@@ -28,7 +30,7 @@ def pattern(n_bytes: int, seed: int = 0) -> bytes:
 
 @io.on("connect")
 async def connected(socket: telex.Socket) -> None:
-    socket.emit("hello", socket.id, socket.handshake.auth)
+    socket.emit("hello", socket.id, dict(socket.handshake.auth))
 
 
 @io.on_any
