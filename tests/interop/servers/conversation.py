@@ -15,6 +15,7 @@ io = telex.Server(
     ping_interval=float(os.environ.get("PING_INTERVAL", "25")),
     ping_timeout=float(os.environ.get("PING_TIMEOUT", "20")),
     cors_allowed_origins=os.environ.get("CORS_ORIGIN"),
+    cors_credentials="CORS_CREDENTIALS" in os.environ,
     allow_eio3="ALLOW_EIO3" in os.environ,
 )
 second = io.of("/second")
