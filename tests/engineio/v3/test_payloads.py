@@ -20,7 +20,11 @@ MANY = 1024
 FORMS: list[tuple[list[Packet], str, bytes]] = [
     ([Packet("2")], "1:2", b"\0\1\xff2"),
     ([message("hello"), message("€")], "6:4hello2:4€", b"\0\6\xff4hello\0\4\xff4\xe2\x82\xac"),
-    ([message("🙂"), message("é"), Packet("2")], "3:4🙂2:4é1:2", b"\0\5\xff4\xf0\x9f\x99\x82\0\3\xff4\xc3\xa9\0\1\xff2"),
+    (
+        [message("🙂"), message("é"), Packet("2")],
+        "3:4🙂2:4é1:2",
+        b"\0\5\xff4\xf0\x9f\x99\x82\0\3\xff4\xc3\xa9\0\1\xff2",
+    ),
     ([message(b"\1\2\3\4"), message("x")], "10:b4AQIDBA==2:4x", b"\1\5\xff\4\1\2\3\4\0\2\xff4x"),
     ([message("x" * 99)], "100:4" + "x" * 99, b"\0\1\0\0\xff4" + b"x" * 99),
     ([message(""), message(b"")], "1:42:b4", b"\0\1\xff4\1\1\xff\4"),
@@ -63,7 +67,7 @@ BAD_TEXTS = [
     "1e0:2",
     " 1:2",
     "+1:2",
-    "١:2",
+    "\u0661:2",
     "1:7",
     "1:x",
     "2:b2",
@@ -114,7 +118,10 @@ def test_what_is_no_binary_form(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("decode", "payload", "trailing"),
-    [(decode_text, "4:4one", ["1", "1:", "x", "1:7", "5:4two"]), (decode_binary, b"\0\4\xff4one", [b"\0", b"\0\2\xff4"])],
+    [
+        (decode_text, "4:4one", ["1", "1:", "x", "1:7", "5:4two"]),
+        (decode_binary, b"\0\4\xff4one", [b"\0", b"\0\2\xff4"]),
+    ],
 )
 def test_packets_before_a_bad_one_stand(
     decode: Callable[..., Iterator[tuple[PacketType, Data]]], payload: Data, trailing: list[Data]

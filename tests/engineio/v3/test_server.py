@@ -166,7 +166,9 @@ def test_a_body_that_is_no_payload(body: bytes, media_type: str) -> None:
     async def main() -> None:
         async with serve_old() as (site, app):
             query = await handshake(site)
-            assert (await site.request("POST", f"/socket.io/?{query}", body, [("Content-Type", media_type)])).status == 400
+            assert (
+                await site.request("POST", f"/socket.io/?{query}", body, [("Content-Type", media_type)])
+            ).status == 400
             assert await app.floor.closed() is CloseReason.PARSE_ERROR
             assert (await site.get(query)).status == 400
 
@@ -296,7 +298,6 @@ def test_e35_what_is_no_index_gets_into_no_script(index: str) -> None:
             assert (answer.status, json.loads(answer.text)["code"]) == (400, 3)
 
     run(main())
-
 
 
 @pytest.mark.parametrize(
