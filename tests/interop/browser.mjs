@@ -1,4 +1,5 @@
-// The official JavaScript client in Chromium: the scenes of `scenes.mjs`, played in a page.
+// The official JavaScript client in Chromium: the scenes of `scenes.mjs`, played in a page; with "old" as the second
+// argument, the client of Socket.IO 2 and `old_scenes.mjs`.
 // The page comes from another origin than the server, which has to allow it; the first line printed tells that origin.
 
 import { readFile } from "node:fs/promises";
@@ -7,11 +8,13 @@ import { createRequire } from "node:module";
 import { launch } from "./chromium.mjs";
 import { play } from "./stage.mjs";
 
-const CLIENT = createRequire(import.meta.url).resolve("socket.io-client/dist/socket.io.js");
+const [PACKAGE, SCENES] =
+  process.argv[3] === "old" ? ["socket.io-client-2", "old_scenes.mjs"] : ["socket.io-client", "scenes.mjs"];
+const CLIENT = createRequire(import.meta.url).resolve(`${PACKAGE}/dist/socket.io.js`);
 const FILES = {
   "/": ["text/html", '<!doctype html><title>stage</title><script src="/client.js"></script>'],
   "/client.js": ["text/javascript", await readFile(CLIENT)],
-  "/scenes.mjs": ["text/javascript", await readFile(new URL("scenes.mjs", import.meta.url))],
+  "/scenes.mjs": ["text/javascript", await readFile(new URL(SCENES, import.meta.url))],
   "/check.mjs": ["text/javascript", await readFile(new URL("check.mjs", import.meta.url))],
 };
 
@@ -37,7 +40,7 @@ await play(async (name, { options, ask, afterwards }) => {
       const cleanups = [];
       try {
         return await scenes[scene]({
-          client: { io: globalThis.io, Manager: globalThis.io.Manager },
+          client: globalThis.io,
           options: sceneOptions,
           ask: globalThis.askStage,
           afterwards: (cleanup) => cleanups.push(cleanup),

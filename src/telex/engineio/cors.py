@@ -21,6 +21,8 @@ __all__ = ["Cors", "is_cross_origin"]
 
 ALLOWED_METHODS = "GET,POST"
 
+PAGE_ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)  # of its URL
+
 
 class Cors:
     """Decide by `Origin`, and write the headers that tell the browser.
@@ -62,6 +64,18 @@ class Cors:
         origin = parse_origin(text)
         return origin in self._allowed or not is_cross_origin(request)
 
+    def is_script_allowed(self, request: Request) -> bool:
+        """Whether the page that sends a request by `<script>` or `<form>` (JSONP) may come in.
+
+        Browsers let every page send these, and send cookies along, but with a script no `Origin`. So the page is known
+        by its `Referer`, and one that hides is let in only where any is.
+        """
+        if request.origin is not None or self._any:
+            return self.is_allowed(request)
+        page = PAGE_ORIGIN.match(request.headers.get("referer", ""))
+        origin = None if page is None else parse_origin(page[0])
+        return origin is not None and (origin in self._allowed or origin == own_origin(request))
+
     def headers(self, request: Request) -> list[tuple[str, str]]:
         """Return the headers that an answer carries; other origins are let in only where CORS is configured."""
         if self._any:
@@ -88,6 +102,11 @@ def is_cross_origin(request: Request) -> bool:
     """Whether the request comes from a page of another origin than the one it was sent to."""
     if request.origin is None:
         return False
-    host = request.headers.get("host", "")
-    own = parse_origin(f"{'https' if request.is_secure else 'http'}://{host}")
+    own = own_origin(request)
     return own is None or parse_origin(request.origin) != own
+
+
+def own_origin(request: Request) -> Origin | None:
+    """Return the origin that a request was sent to; None where its `Host` header is no host."""
+    host = request.headers.get("host", "")
+    return parse_origin(f"{'https' if request.is_secure else 'http'}://{host}")

@@ -41,12 +41,16 @@ class Hint(Enum):
     )
     LEFT_POLLING = "The session has left polling for websocket."
     UPGRADES_OFF = "Upgrades are switched off: see the server's option allow_upgrades."
-    NO_VERSION = "The query names no protocol version: a Socket.IO client sends EIO=4."
+    NO_VERSION = (
+        "The query names no protocol version: a Socket.IO client sends EIO=4; some of Socket.IO 2 send none, and the "
+        "server's option allow_eio3 lets them in."
+    )
     OLD_CLIENT = (
         "The client speaks another version of the protocol than 4: use a Socket.IO client of version 3 or 4, such as "
-        "socket.io-client 4."
+        "socket.io-client 4, or let those of Socket.IO 2 in with the server's option allow_eio3."
     )
-    JSONP = "JSONP polling is not offered: only browsers of before 2012 need it."
+    JSONP = "JSONP polling is for clients of Socket.IO 2 alone, where the server's option allow_eio3 lets them in."
+    JSONP_INDEX = "The number of a JSONP callback is none."
     NOT_ALLOWED = "The server's option allow_request refused the client."
     ALLOW_FAILED = "The server's option allow_request failed."
     ID_FAILED = "The server's option generate_id failed."

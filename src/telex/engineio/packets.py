@@ -26,6 +26,7 @@ __all__ = [
     "MESSAGE_TEXT",
     "NOOP",
     "PING",
+    "PONG",
     "PROBE_ANSWER",
     "Packet",
     "PacketType",
@@ -93,6 +94,7 @@ class Packet(msgspec.Struct, gc=False, eq=False):
 
 CLOSE = Packet("1")
 PING = Packet("2")
+PONG = Packet("3")
 NOOP = Packet("6")
 PROBE_ANSWER = Packet("3probe")
 PING.encode_for_many()

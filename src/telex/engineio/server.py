@@ -31,8 +31,10 @@ from telex.engineio.handshake import (
 from telex.engineio.hints import Hint
 from telex.engineio.hooks import HookFailed, Hooks, is_header_text
 from telex.engineio.packets import Packet, message
+from telex.engineio.revisions import V3, V4, Revision, asked_for, revision_of
 from telex.engineio.session import Session, SessionSink
-from telex.engineio.transports import Body, Channel, PollingTransport, WebSocketTransport
+from telex.engineio.transports import Body, Channel, PollingTransport, StreamTransport, WebSocketTransport
+from telex.engineio.v3.jsonp import is_index
 from telex.limits import Limits
 from telex.streams.deadlines import deadlines_of
 from telex.tokens import token_text
@@ -83,19 +85,25 @@ class WebSocketAdmission:
         self.sid = sid
         self.headers = [] if session else engine.cookie_headers(sid, request)
         engine.change_headers(self.headers, request, is_initial=session is None)
+        self._revision = engine.revision_of(request, session)
         if session is None:
             engine.admissions.add(self)
 
     def start(self, channel: Channel) -> WebSocketTransport:
         """Begin a session on the channel, or the upgrade of the one that the request names."""
-        transport = WebSocketTransport(channel, self._engine.limits)
+        transport = self._revision.websocket(channel, self._engine.limits)
         self.start_on(transport, self._request)
         return transport
+
+    @property
+    def stream_transport(self) -> type[StreamTransport]:
+        """The class of the transport for who has a stream instead of a channel, and then calls `start_on`."""
+        return self._revision.stream
 
     def start_on(self, transport: WebSocketTransport, request: Opening) -> None:
         """Begin on a transport that is there already; `request` is kept for as long as the session lives."""
         self.cancel()
-        self._engine.start_websocket(transport, request, self.sid, self._session)
+        self._engine.start_websocket(transport, request, self.sid, self._session, self._revision)
 
     def cancel(self) -> None:
         """Give the place back. Idempotent."""
@@ -110,7 +118,8 @@ class Refused(Exception):  # carries a refusal to the one place that answers it
 class Engine(Hooks):
     """Serve Engine.IO sessions; what a program may hang into it is `Hooks`'.
 
-    Args: `on_session` is called with each new session and its request, and returns what hears of it.
+    Args: `on_session` is called with each new session and its request, and returns what hears of it. `allow_eio3` lets
+    in clients of protocol v3.
     """
 
     def __init__(
@@ -126,6 +135,7 @@ class Engine(Hooks):
         allow_request: AllowRequest | None = None,
         generate_id: GenerateId | None = None,
         initial_packet: Data | None = None,
+        allow_eio3: bool = False,
         max_sessions: int,
     ) -> None:
         super().__init__()
@@ -145,6 +155,7 @@ class Engine(Hooks):
         self._allow_request = allow_request
         self._generate_id = generate_id
         self._initial: Packet | None = None if initial_packet is None else message(initial_packet)
+        self._protocols = {revision.session.protocol for revision in ((V4, V3) if allow_eio3 else (V4,))}
         self._max_sessions = max_sessions
         self._drained_at: float | None = None  # by the loop's time; set once nobody new is let in
         self._loop: asyncio.AbstractEventLoop | None = None  # the sessions'
@@ -193,8 +204,9 @@ class Engine(Hooks):
         sid = await self._choose_id(request)
         if isinstance(sid, Response):
             return sid
-        transport = PollingTransport(self.limits)
-        self._open(self._make_session(sid, transport), request)
+        revision = self.revision_of(request, None)
+        transport = revision.polling(self.limits)
+        self._open(self._make_session(sid, transport, revision), request)
         response = await transport.handle(request, body)
         response.headers += self.cookie_headers(sid, request)
         return response
@@ -240,12 +252,21 @@ class Engine(Hooks):
             if not request.query.keys() & {"EIO", "transport", "sid"}:
                 hint = Hint.PLAIN_WEBSOCKET if is_upgrade else Hint.NO_CLIENT
             raise Refused(RefusalKind.TRANSPORT_UNKNOWN, hint, transport=name)
-        if request.origin is not None and not is_header_text(request.origin):
-            raise Refused(RefusalKind.BAD_REQUEST, Hint.MALFORMED_ORIGIN, name="INVALID_ORIGIN", origin=request.origin)
-        if not self._cors.is_allowed(request):
-            raise Refused(RefusalKind.FORBIDDEN, Hint.ORIGIN, origin=request.origin or "")
+        self._check_page(request)
         if is_upgrade and name != "websocket":
             raise Refused(RefusalKind.BAD_REQUEST, Hint.WRONG_UPGRADE, name="TRANSPORT_MISMATCH")
+
+    def _check_page(self, request: Request) -> None:
+        """Find what is wrong with the page, if it is one, that a request comes from. Raises `Refused`."""
+        if request.origin is not None and not is_header_text(request.origin):
+            raise Refused(RefusalKind.BAD_REQUEST, Hint.MALFORMED_ORIGIN, name="INVALID_ORIGIN", origin=request.origin)
+        is_allowed = self._cors.is_allowed
+        if "j" in request.query and V3.session.protocol in self._protocols:
+            if not is_index(request.query["j"]):
+                raise Refused(RefusalKind.BAD_REQUEST, Hint.JSONP_INDEX)
+            is_allowed = self._cors.is_script_allowed
+        if not is_allowed(request):
+            raise Refused(RefusalKind.FORBIDDEN, Hint.ORIGIN, origin=request.origin or "")
 
     def _check_session(self, request: Request, is_upgrade: bool) -> None:
         sid = request.query.get("sid")
@@ -260,11 +281,11 @@ class Engine(Hooks):
             raise Refused(RefusalKind.BAD_REQUEST, Hint.NO_UPGRADE, name="TRANSPORT_HANDSHAKE_ERROR")
 
     async def _check_handshake(self, request: Request) -> None:
-        version = request.query.get("EIO")
-        if version != "4":
+        version, protocol = request.query.get("EIO"), asked_for(request.query)
+        if protocol not in self._protocols:
             hint = Hint.NO_VERSION if version is None else Hint.OLD_CLIENT
             raise Refused(RefusalKind.UNSUPPORTED_PROTOCOL_VERSION, hint, protocol=version or "")
-        if "j" in request.query:
+        if "j" in request.query and protocol != V3.session.protocol:
             raise Refused(RefusalKind.BAD_REQUEST, Hint.JSONP)
         if self._allow_request is None:
             return
@@ -319,19 +340,29 @@ class Engine(Hooks):
     # Sessions.
 
     def start_websocket(
-        self, transport: WebSocketTransport, request: Opening, sid: str, session: Session | None
+        self,
+        transport: WebSocketTransport,
+        request: Opening,
+        sid: str,
+        session: Session | None,
+        revision: Revision,
     ) -> None:
         """Begin a session on a transport, or the upgrade of `session`."""
         if session is None:
-            self._open(self._make_session(sid, transport), request)
+            self._open(self._make_session(sid, transport, revision), request)
         else:
             transport.session = session
             if not session.add_candidate(transport):
                 transport.discard()
 
-    def _make_session(self, sid: str, transport: PollingTransport | WebSocketTransport) -> Session:
+    def revision_of(self, request: Request, session: Session | None) -> Revision:
+        """Return what serves a request that brings a transport, to a new session or to `session`."""
+        protocol = asked_for(request.query) if session is None else session.protocol
+        return revision_of(protocol, request.query)
+
+    def _make_session(self, sid: str, transport: PollingTransport | WebSocketTransport, revision: Revision) -> Session:
         self._loop = asyncio.get_running_loop()
-        transport.session = Session(
+        transport.session = revision.session(
             sid,
             transport,
             limits=self.limits,

@@ -11,6 +11,8 @@ which is bounded; what waits there can be taken back, so a polite transport is h
 states and what moves between them stand in `TRANSITIONS`; anything else a peer sends is an
 `EnginePacketError` and ends the session with `parse error`.
 
+What protocol v3 does otherwise is in `v3/session.py`.
+
 Source: Engine.IO protocol v4, "Heartbeat" and "Upgrade".
 """
 
@@ -20,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from telex.engineio.fastpath import MessageSender
 from telex.engineio.packets import PING, PROBE_ANSWER, Packet, PacketType
@@ -101,6 +103,7 @@ class Beat(Enum):
     RESTING = auto()  # the next ping
     AWAITING = auto()  # the end, if no pong comes
     EXTENDED = auto()  # the same, put off once because the client said something else meanwhile
+    LISTENING = auto()  # the end, if no ping comes: in protocol v3 it is the client that pings
 
 
 class CloseReason(StrEnum):
@@ -246,7 +249,11 @@ class Session(MessageSender):
 
     `is_clear` tells that it is open, that nothing waits and that the peer keeps up.
     Args: `finished` is called when nothing is left to do for the session, which is after `session_closed`.
+    Attributes:
+        protocol: The version of the Engine.IO protocol that it speaks.
     """
+
+    protocol: ClassVar[int] = 4
 
     __slots__ = (
         "_beat",
@@ -297,7 +304,7 @@ class Session(MessageSender):
         self._overflow_alarm: Deadline | None = None  # set when more was sent than may wait
         self._lag: Lag | None = None  # while the peer has no room
         self._slot: Slot | None = None
-        deadlines.rota(limits.ping_interval).put(self)
+        self._begin_heartbeat()
 
     # What the floor above does.
 
@@ -413,7 +420,7 @@ class Session(MessageSender):
     def resume_reading(self) -> None:
         """Take from the peer again."""
         if self._is_paused and self._beat is not Beat.RESTING:
-            self._await_pong()  # it is among what waits
+            self._await_client()  # it is among what waits
         self._is_paused = False
         self._n_unread_beats = 0
         self.transport.resume_reading()
@@ -445,7 +452,7 @@ class Session(MessageSender):
         if self._beat is Beat.AWAITING and kind is not PacketType.PONG:
             # A client that is heard is alive: its pong may stand behind a large message.
             self._set_beat(Beat.EXTENDED)
-            self._await_pong()
+            self._await_client()
         if kind is PacketType.MESSAGE:
             if self._sink is not None:
                 self._sink.message_received(data)
@@ -455,8 +462,7 @@ class Session(MessageSender):
             self.transport.release()  # the client leaves: its parked poll ends without a "close" of ours
             self._abandon(CloseReason.TRANSPORT_CLOSE)
         elif kind is PacketType.PING:
-            # Protocol v4: the server pings. The original calls this an "invalid heartbeat direction".
-            self._abandon(CloseReason.TRANSPORT_ERROR)
+            self._receive_ping()
         else:
             raise EnginePacketError(f"packet type {kind.name} is not allowed now")
 
@@ -520,33 +526,43 @@ class Session(MessageSender):
             if self._is_paused and self._n_unread_beats < MAX_UNREAD_BEATS:
                 # Its pong may lie unread: that we lag is not the peer's fault.
                 self._n_unread_beats += 1
-                self._await_pong()
+                self._await_client()
             else:
                 self._abandon(CloseReason.PING_TIMEOUT)
             return
         self._set_beat(Beat.AWAITING)
-        self._await_pong()
+        self._await_client()
         if not (self.is_clear and self._offer(PINGS)):
             self._push(PINGS, PING.n_bytes)
 
-    def _await_pong(self) -> None:
-        """Give the peer `ping_timeout` from now."""
+    def _await_client(self) -> None:
+        """Give the peer `ping_timeout` from now, to send its pong."""
         self._deadlines.rota(self._limits.ping_timeout).put(self)
 
     def _stop_heartbeat(self) -> None:
-        for delay in (self._limits.ping_interval, self._limits.ping_timeout):
-            self._deadlines.rota(delay).discard(self)
+        if self._slot is not None:
+            self._slot.rota.discard(self)
 
     def _set_beat(self, beat: Beat) -> None:
         self._beat = beat
         self._direct()
 
+    def _begin_heartbeat(self) -> None:
+        self._deadlines.rota(self._limits.ping_interval).put(self)
+
+    def _receive_ping(self) -> None:
+        # Protocol v4: the server pings. The original calls this an "invalid heartbeat direction".
+        self._abandon(CloseReason.TRANSPORT_ERROR)
+
     def _receive_pong(self) -> None:
         if self._beat is not Beat.RESTING:
             self._set_beat(Beat.RESTING)
             self._deadlines.rota(self._limits.ping_interval).put(self)
-            return
-        # A pong that nobody asked for is harmless, a flood of them is not.
+        else:
+            self._charge_control()  # one that nobody asked for is harmless, a flood of them is not
+
+    def _charge_control(self) -> None:
+        """Count a heartbeat packet that is the client's own idea. Raises `EnginePacketError` for too many."""
         if self._control is None:
             self._control = Quota(self._limits.max_control_per_second, self._limits.max_control_burst)
         if not self._control.take(self._deadlines.now()):

@@ -25,7 +25,7 @@ from operator import is_
 from typing import Any
 from urllib.parse import quote, unquote
 
-from telex.engineio import Engine, StreamTransport, WebSocketAdmission
+from telex.engineio import Engine, WebSocketAdmission
 from telex.engineio import Request as EngineRequest
 from telex.errors import ConnectionClosed, HandshakeError
 from telex.limits import Limits
@@ -296,7 +296,7 @@ class Conversation:
             return False
         adopted = adopted_by(self._server_state)
         stream = self._native(engine.limits.send_buffer_high)
-        transport = StreamTransport(
+        transport = admission.stream_transport(
             stream,
             limits=engine.limits,
             frame_limits=engine.frame_limits,

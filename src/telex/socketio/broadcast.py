@@ -275,12 +275,23 @@ class BroadcastOperator(Broadcaster):
         packets, sockets = self._namespace.write_event(
             event, args, self._rooms, self._excluded, volatile=flags.volatile, compress=flags.compress
         )
-        if flags.volatile or flags.latest is not None or policy is not SlowConsumers.CLOSE:
-            sockets = self._post(sockets, packets, replace(flags, policy=policy))
-        else:
-            self._send(sockets, packets)
-        self._namespace.tell_outgoing(sockets, event, args)
+        flags = replace(flags, policy=policy)
+        if self._namespace.journal is not None:
+            # Who cannot be recovered, as a client of Socket.IO 2, is sent no offset.
+            others = [socket for socket in sockets if socket.stay is None]
+            if others:
+                sockets = [socket for socket in sockets if socket.stay is not None]
+                bare = self._namespace.encode_event(event, args, compress=flags.compress)
+                self._namespace.tell_outgoing(self._deliver(others, bare, flags), event, args)
+        self._namespace.tell_outgoing(self._deliver(sockets, packets, flags), event, args)
         return Sent()
+
+    def _deliver(self, sockets: list[Socket], packets: Sequence[Packet], flags: Flags) -> list[Socket]:
+        """Send as flags and policy say; return those that did not lose it."""
+        if flags.volatile or flags.latest is not None or flags.policy is not SlowConsumers.CLOSE:
+            return self._post(sockets, packets, flags)
+        self._send(sockets, packets)
+        return sockets
 
     def _send(self, sockets: Sequence[Socket], packets: Sequence[Packet]) -> None:
         """Send to all alike."""

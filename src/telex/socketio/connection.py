@@ -27,6 +27,7 @@ from telex.socketio.reasons import DisconnectReason
 from telex.socketio.socket import Handshake, Socket
 from telex.socketio.starting import start
 from telex.streams.deadlines import Deadline, deadlines_of
+from telex.tokens import token_text
 from telex.types import Data, size_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 logger = logging.getLogger("telex.socketio")
+
+SID_BYTES = 15
 
 NOBODY: frozenset[Any] = frozenset()  # which CPython would make anew each time
 
@@ -310,18 +313,18 @@ class Connection(EventReceiver):
                 self.close(DisconnectReason.TRANSPORT_CLOSE)
                 return
         socket.enter_namespace()
-        if not self._send(Packet(PacketType.CONNECT, namespace.name, connect_answer(socket))):
+        if not self._send(Packet(PacketType.CONNECT, namespace.name, self.welcome(socket))):
             return
         if missed:
             self.session.send(socket.catch_up(missed))  # at once: so much is not held against one that keeps up
         socket.greet()
 
-    def _refuse(self, name: str, payload: dict[str, Any]) -> None:
+    def _refuse(self, name: str, refusal: dict[str, Any]) -> None:
         try:
-            messages = self._server.parser.encode(Packet(PacketType.CONNECT_ERROR, name, payload))
+            messages = self._server.parser.encode(Packet(PacketType.CONNECT_ERROR, name, self.explain(refusal)))
         except Exception:
             logger.exception("the refusal of a connection to %s cannot be sent", name)
-            self._send(Packet(PacketType.CONNECT_ERROR, name, {"message": INTERNAL_ERROR}))
+            self._send(Packet(PacketType.CONNECT_ERROR, name, self.explain({"message": INTERNAL_ERROR})))
         else:
             self.send(messages)
 
@@ -336,6 +339,23 @@ class Connection(EventReceiver):
         self.send(messages)
         return True
 
+    # What protocol v4 says otherwise (see `connection_v4.py`).
+
+    can_return = True
+    """Whether its clients know how to come back and be recovered."""
+
+    def new_sid(self, namespace: Namespace) -> str:
+        """Return the id of a new socket."""
+        return token_text(SID_BYTES)
+
+    def welcome(self, socket: Socket) -> dict[str, Any] | None:
+        """Return the payload of the answer to a CONNECT packet that is let in."""
+        return connect_answer(socket)
+
+    def explain(self, refusal: dict[str, Any]) -> Any:
+        """Return the payload of a CONNECT_ERROR packet, from a message and perhaps data."""
+        return refusal
+
     def handshake(self, auth: Mapping[str, Any], since: float) -> Handshake:
         """Return what a socket's program is told of its opening; `since` is the time of day."""
         request = self._opening.unpack()
@@ -349,6 +369,7 @@ class Connection(EventReceiver):
             xdomain=is_cross_origin(request),
             url=request.url,
             scope=request.scope,
+            protocol=self.session.protocol,
         )
 
     def _socket(self, name: str) -> Socket | None:

@@ -17,15 +17,12 @@ from telex.socketio.passage import Arrival, receive
 from telex.socketio.reasons import DisconnectReason
 from telex.socketio.reliable import EXTENSION, VERSION, identify, read_client, take_number
 from telex.socketio.socket import Socket, Stay
-from telex.tokens import token_text
 
 if TYPE_CHECKING:
     from telex.socketio.connection import Connection
     from telex.socketio.namespace import Namespace
 
 __all__ = ["ReliableSocket", "connect_answer", "make_socket"]
-
-SID_BYTES = 15
 
 NO_AUTH: Mapping[str, Any] = MappingProxyType({})
 """What most clients send as auth."""
@@ -67,7 +64,7 @@ def make_socket(connection: Connection, namespace: Namespace, said: Mapping[str,
     if EXTENSION in said:
         client_id = read_client(said)
         said = {key: value for key, value in said.items() if key != EXTENSION}
-    if namespace.journal is None:
+    if namespace.journal is None or not connection.can_return:
         return make(connection, namespace, said or NO_AUTH, client_id)
     auth = {key: value for key, value in said.items() if key not in RECOVERY_KEYS} or NO_AUTH
     stay = find_stay(namespace, said)
@@ -94,8 +91,8 @@ def make(
     stay: Stay | None = None,
 ) -> Socket:
     """Make a socket, on the seat that was found or on a new one."""
-    sid = token_text(SID_BYTES) if stay is None else stay.seat.sid
-    if stay is None and namespace.journal is not None:
+    sid = connection.new_sid(namespace) if stay is None else stay.seat.sid
+    if stay is None and namespace.journal is not None and connection.can_return:
         stay = Stay(namespace.journal.open(namespace.name, sid))
     if client_id is None:
         socket = Socket(sid, namespace, connection, auth, stay)

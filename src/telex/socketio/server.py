@@ -21,6 +21,7 @@ from telex.socketio.backlog import SlowConsumers
 from telex.socketio.broadcast import Broadcaster, BroadcastOperator, Sent
 from telex.socketio.clientfiles import ClientFiles
 from telex.socketio.connection import Connection
+from telex.socketio.connection_v4 import ConnectionV4
 from telex.socketio.draining import drain
 from telex.socketio.fastpath import EventParser
 from telex.socketio.handlers import is_coroutine_function
@@ -84,6 +85,7 @@ class Server(Broadcaster, Listening):
         connection_state_recovery: `True`, or a `Recovery` with bounds of one's own: clients that lose their connection
             and come back keep id, rooms and data, and are sent what they have missed.
         parser: "json", "msgpack" or a `Parser` of the program's own; the clients must have the same.
+        allow_eio3: whether clients of Socket.IO 2 (Engine.IO protocol v3) are let in too.
         limits: every other bound; the options above that are also bounds win over it.
 
     Raises `TypeError` for an unknown option, `ValueError` for a bad value.
@@ -115,6 +117,7 @@ class Server(Broadcaster, Listening):
         serve_client: str | os.PathLike[str] | None = None,
         connection_state_recovery: bool | Recovery = False,
         parser: str | Parser = "json",
+        allow_eio3: bool = False,
         limits: Limits | None = None,
     ) -> None:
         if not path.startswith("/"):
@@ -156,6 +159,7 @@ class Server(Broadcaster, Listening):
             allow_request=allow_request,
             generate_id=generate_id,
             initial_packet=initial_packet,
+            allow_eio3=allow_eio3,
             max_sessions=self.limits.max_sessions or default_max_connections(),
         )
         self._root = self.of("/")
@@ -322,7 +326,9 @@ class Server(Broadcaster, Listening):
         return function
 
     def _open_session(self, session: Session, request: Opening) -> Connection:
-        return Connection(self, session, request, self.limits)
+        if session.protocol == Session.protocol:
+            return Connection(self, session, request, self.limits)
+        return ConnectionV4.begin(self, session, request, self.limits)
 
 
 def make_journal(recovery: bool | Recovery, limits: Limits) -> Journal[Socket] | None:

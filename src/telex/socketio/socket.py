@@ -53,7 +53,8 @@ class Handshake:
     """Hold what the client said when it connected.
 
     `auth` is the client's own object, `address` the peer's IP address, `time` when it connected to this namespace
-    (UTC), `xdomain` whether it came from another origin, `scope` the ASGI scope of the Engine.IO handshake.
+    (UTC), `xdomain` whether it came from another origin, `scope` the ASGI scope of the Engine.IO handshake, `protocol`
+    the version of Engine.IO that it speaks: 4, or 3 for the clients of Socket.IO 2.
     """
 
     headers: Headers
@@ -65,6 +66,7 @@ class Handshake:
     xdomain: bool
     url: str
     scope: Mapping[str, Any]
+    protocol: int = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What the interoperability tests talk to: every way of saying and hearing something, and nothing else.
 
-`client.mjs` and `test_python_clients.py` are the other side. The heartbeat can be made quick by
-the environment, and the parser be chosen.
+`client.mjs`, `old_client.mjs` and `test_python_clients.py` are the other side. The environment can make the heartbeat
+quick, choose the parser, and let clients of Socket.IO 2 in.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ io = telex.Server(
     ping_timeout=float(os.environ.get("PING_TIMEOUT", "20")),
     cors_allowed_origins=os.environ.get("CORS_ORIGIN"),
     parser=PARSERS[os.environ.get("PARSER", "json")](),
+    cors_credentials="CORS_CREDENTIALS" in os.environ,
+    allow_eio3="ALLOW_EIO3" in os.environ,
 )
 second = io.of("/second")
 private = io.of("/private")
@@ -53,7 +55,7 @@ def pattern(n_bytes: int, seed: int = 0) -> bytes:
 
 @io.on("connect")
 async def connected(socket: telex.Socket) -> None:
-    socket.emit("hello", socket.id, socket.handshake.auth)
+    socket.emit("hello", socket.id, dict(socket.handshake.auth))
 
 
 @io.on_any

@@ -16,6 +16,8 @@ one answer, and the table of what each misuse costs is the original's:
 | a POST still unfinished when the session leaves polling | 400, "Bad request" | goes on |
 | any other method | 500 | goes on |
 
+Protocol v3 writes its payloads otherwise, and takes binary ones: `v3/transports.py`.
+
 Of these the original resets the connection where a POST is unfinished or undecodable; an answer says more.
 
 Source: Engine.IO protocol v4, "HTTP long-polling".
@@ -24,21 +26,25 @@ Source: Engine.IO protocol v4, "HTTP long-polling".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from telex.engineio import payloads
 from telex.engineio.handshake import Refusal, RefusalKind, Request, Response
 from telex.engineio.hints import Hint
-from telex.engineio.packets import CLOSE, NOOP, Packet
+from telex.engineio.packets import CLOSE, NOOP, Packet, PacketType
 from telex.engineio.session import CloseReason, Session, SessionSink
 from telex.errors import EnginePacketError
 from telex.limits import Limits
+from telex.types import Data
 
 if TYPE_CHECKING:
     from telex.streams.base import Stream
 
 __all__ = ["Body", "PeerGone", "PollingTransport"]
+
+BINARY_TYPE = "application/octet-stream"
+TEXT_TYPE = "text/plain; charset=UTF-8"
 
 BODY_GRACE = 5.0
 """Seconds before the rate of a body is looked at: the first packets may be late on any network."""
@@ -73,6 +79,7 @@ class PollingTransport:
     """Carry packets in the answers to GET and the bodies of POST."""
 
     name = "polling"
+    refused_type: ClassVar[str | None] = BINARY_TYPE  # of a POST: payloads of this protocol are text
     plain: Stream | None = None  # there is no stream of its own
     session: Session  # set by the engine before the first request
 
@@ -167,13 +174,13 @@ class PollingTransport:
             return self._too_late()
         match request.method:
             case "GET":
-                return await self._get(body)
+                return await self._get(request, body)
             case "POST":
                 return await self._post(request, body)
             case _:
                 return Response(500)
 
-    async def _get(self, body: Body) -> Response:
+    async def _get(self, request: Request, body: Body) -> Response:
         session = self.session
         if self._poll is not None or self._unsent_bytes:
             # While an answer is on its way, a next request cannot be that of a client which has read it.
@@ -186,9 +193,18 @@ class PollingTransport:
         except BaseException:
             session.fail(self, CloseReason.TRANSPORT_ERROR)
             raise
-        headers = [("content-type", "text/plain; charset=UTF-8"), ("cache-control", "no-store")]
+        media_type, payload = self._encode(packets, request)
+        headers = [("content-type", media_type), ("cache-control", "no-store")]
         may_compress = any(packet.compress for packet in packets)
-        return Response(200, headers, payloads.encode(packets), may_compress, self)
+        return Response(200, headers, payload, may_compress, self)
+
+    def _encode(self, packets: Sequence[Packet], request: Request) -> tuple[str, bytes]:
+        """Write the body of the answer to a GET. **Shape**: its media type, then the payload."""
+        return TEXT_TYPE, payloads.encode(packets)
+
+    def _decode(self, body: bytes, media_type: str) -> Iterator[tuple[PacketType, Data]]:
+        """Yield the packets of a POST's body. Raises `EnginePacketError` as `payloads.decode`."""
+        return payloads.decode(body, self._limits.max_packets_per_payload)
 
     async def _wait(self, poll: asyncio.Future[Sequence[Packet]], body: Body) -> Sequence[Packet]:
         async def watch() -> None:
@@ -207,13 +223,13 @@ class PollingTransport:
     async def _post(self, request: Request, body: Body) -> Response:
         session = self.session
         media_type = request.headers.get("content-type", "").partition(";")[0].strip(" \t").lower()
-        if self._is_posting or media_type == "application/octet-stream":
+        if self._is_posting or media_type == self.refused_type:
             session.fail(self, CloseReason.TRANSPORT_ERROR)
             return Response(400)
         self._is_posting = True
         try:
             payload = await self._read(request, body)
-            for kind, data in payloads.decode(payload, self._limits.max_packets_per_payload):
+            for kind, data in self._decode(payload, media_type):
                 session.receive(self, kind, data)
                 if not session.is_open:
                     break  # what stands behind a "close" is nobody's
