@@ -96,6 +96,21 @@ def stopped(socket: telex.Socket, error: Exception, event: str, args: list[Any])
 def registered_later(socket: telex.Socket, order: Order) -> None: ...
 
 
+# A parser of one's own.
+
+
+class Echo:
+    def encode(self, packet: telex.Packet) -> list[str | bytes]:
+        return telex.JsonParser().encode(packet)
+
+    def decoder(self, limits: telex.Limits) -> telex.PacketDecoder:
+        return telex.MessagePackParser().decoder(limits)
+
+
+telex.Server(parser="msgpack")
+telex.Server(parser=Echo())
+
+
 async def check_types(socket: telex.Socket) -> None:
     assert_type(await chat(socket, "hi"), str)
     assert_type(plain(socket, 1), tuple[str, int])
