@@ -27,7 +27,7 @@ OVER_HTTP: list[tuple[str, list[tuple[str, str]], dict[str, Any], Hint, str]] = 
     (POLL, STRANGER, {}, Hint.ORIGIN, "cors_allowed_origins"),
     (f"{POLL}&sid=abc", [], {}, Hint.UNKNOWN_SESSION, "sticky"),
     (SOCKET, [], {}, Hint.NO_UPGRADE, "proxy"),
-    (f"{POLL}&j=0", [], {}, Hint.JSONP, "browsers"),
+    (f"{POLL}&j=0", [], {}, Hint.JSONP, "Socket.IO 2"),
     (f"{POLL}&EIO=4", [], {}, Hint.MALFORMED, "repeats"),
     (POLL, [], {"allow_request": lambda request: False}, Hint.NOT_ALLOWED, "allow_request"),
 ]

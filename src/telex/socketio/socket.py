@@ -190,19 +190,6 @@ class Socket(Emitter, Listening):
         """
         self.check_thread()
         self.enter_rooms(self.new_rooms(names(rooms)))
-        if self.state is State.DISCONNECTED:
-            return
-        limits, joined = self.nsp.limits, self.nsp.rooms.rooms_of(self)
-        new = set(names(rooms)) - joined - {self.id}
-        for room in new:
-            if self.nsp.is_taken(room):
-                raise ValueError(f"{room!r} is the id of another socket, whose private room cannot be joined")
-            if len(room) > limits.max_room_name:
-                raise ValueError(f"a room's name can have {limits.max_room_name} characters at most, not {len(room)}")
-        if len(joined) + len(new) > limits.max_rooms_per_socket:
-            raise ValueError(f"a socket can be in {limits.max_rooms_per_socket} rooms at most")
-        for room in new:
-            self.nsp.rooms.join(self, room)
 
     def leave(self, room: str) -> None:
         """Leave a room; nothing happens if the socket is not in it."""
