@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from telex.socketio.handlers import Handler
 from telex.socketio.runners import MAX_PARKED, Suspended
 from tests.memory import ROUNDS, blocks_kept
 from tests.serving.live import LOOPS
@@ -561,3 +562,157 @@ def test_the_list_of_the_parked_is_the_pool_s_own(twin: Any) -> None:
     assert pool.parked == []
     assert {attribute for attribute in dir(pool) if not attribute.startswith("_")} == {"parked", "step"}
     assert twin.Pool().parked is not pool.parked
+
+
+# The stepper: the handlers of one socket, one at a time.
+
+
+class Customer:
+    """Whose handlers are run: it keeps what it is told to answer."""
+
+    def __init__(self) -> None:
+        self.replies: list[tuple[int, Any]] = []
+
+    def reply(self, ack_id: int, result: Any) -> None:
+        self.replies.append((ack_id, result))
+
+
+def make_stepper(twin: Any, pool: Any) -> Any:
+    """Return a stepper that keeps what is left to its subclass."""
+
+    class Kept(twin.Stepper):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            self.is_working = self.is_shut = False
+            self._customer, self._pool, self._queue = Customer(), pool, []
+            self.kept: list[tuple[Any, ...]] = []
+
+        @property
+        def replies(self) -> list[tuple[int, Any]]:
+            replies: list[tuple[int, Any]] = self._customer.replies
+            return replies
+
+        def wait(self, job: object) -> None:
+            self._queue.append(job)
+
+        def _suspend(self, *given: Any) -> None:
+            self.kept.append(("suspended", *given))
+
+        def _go_on(self) -> None:
+            self.kept.append(("going on", self.is_working, list(self._queue)))
+
+        def _fail(self, handler: Any, args: Any, error: BaseException) -> None:
+            self.kept.append(("failed", handler, args, type(error)))
+
+    return Kept()
+
+
+def handler_of(function: Callable[..., Any]) -> Handler:
+    return Handler(function, "event", 0, None, is_async=True)
+
+
+def test_a_handler_that_ends_in_its_step_is_answered(twin: Any, play: Play) -> None:
+    async def main(pool: Any) -> None:
+        stepper = make_stepper(twin, pool)
+        seen: list[tuple[Any, ...]] = []
+
+        async def double(x: int) -> int:
+            seen.append((x, stepper.is_working, stepper.is_free))
+            return x * 2
+
+        assert stepper.is_free
+        stepper.step(handler_of(double), (4,), 7, 0)
+        stepper.step(handler_of(double), (5,), None, 0)
+        assert seen == [(4, True, False), (5, True, False)]
+        assert stepper.replies == [(7, 8)]
+        assert stepper.is_free
+        assert stepper.kept == []
+        stepper.is_shut = True
+        assert not stepper.is_free
+
+    play(main)
+
+
+@pytest.mark.parametrize("error", [LookupError, asyncio.CancelledError])
+def test_a_handler_that_fails_is_told_and_leaves_the_stepper_free(
+    twin: Any, play: Play, error: type[BaseException]
+) -> None:
+    async def main(pool: Any) -> None:
+        stepper = make_stepper(twin, pool)
+
+        async def fail() -> None:
+            raise error
+
+        handler = handler_of(fail)
+        stepper.step(handler, (), 1, 0)
+        assert stepper.kept == [("failed", handler, (), error)]
+        assert stepper.replies == []
+        assert stepper.is_free
+
+    play(main)
+
+
+def test_what_ends_the_program_passes(twin: Any, play: Play) -> None:
+    async def main(pool: Any) -> None:
+        stepper = make_stepper(twin, pool)
+
+        async def leave() -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            stepper.step(handler_of(leave), (), None, 0)
+        assert stepper.kept == []
+
+    play(main)
+
+
+def test_a_handler_that_suspends_is_the_subclass_s(twin: Any, play: Play) -> None:
+    async def main(pool: Any) -> None:
+        stepper = make_stepper(twin, pool)
+
+        async def wait(x: int) -> int:
+            await asyncio.sleep(0)
+            return x
+
+        handler = handler_of(wait)
+        stepper.step(handler, (3,), 9, 20)
+        ((what, *given, suspended),) = stepper.kept
+        assert (what, given) == ("suspended", [handler, (3,), 9, 20])
+        assert stepper.is_working  # until the subclass says otherwise
+        assert stepper.replies == []
+        assert await go_on(suspended) == 3
+
+    play(main)
+
+
+def test_what_came_meanwhile_is_gone_on_with(twin: Any, play: Play) -> None:
+    async def main(pool: Any) -> None:
+        stepper = make_stepper(twin, pool)
+
+        async def busy() -> None:
+            stepper.wait("job")
+
+        stepper.step(handler_of(busy), (), None, 0)
+        assert stepper.kept == [("going on", False, ["job"])]
+
+    play(main)
+
+
+def test_a_stepper_alone_leaves_the_rest_to_its_subclass(twin: Any, play: Play) -> None:
+    async def main(pool: Any) -> None:
+        async def fail() -> None:
+            raise LookupError
+
+        async def wait() -> None:
+            await asyncio.sleep(0)
+
+        async def ends() -> None:
+            pass
+
+        for function, queue in ((fail, []), (wait, []), (ends, ["job"])):
+            stepper = twin.Stepper()
+            stepper.is_working = stepper.is_shut = False
+            stepper._customer, stepper._pool, stepper._queue = Customer(), pool, queue
+            with pytest.raises(NotImplementedError):
+                stepper.step(handler_of(function), (), None, 0)
+
+    play(main)

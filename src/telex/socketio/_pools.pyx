@@ -4,7 +4,7 @@
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
-from asyncio import current_task, get_running_loop
+from asyncio import CancelledError, current_task, get_running_loop
 from asyncio.tasks import _enter_task, _leave_task
 
 from telex.socketio.runners import Runner, Suspended
@@ -18,8 +18,9 @@ cdef extern from *:
         PYGEN_ERROR
         PYGEN_NEXT
     PySendResult PyIter_Send(object coroutine, object value, PyObject **result)
+    object PyObject_Call(object function, object args, PyObject *kwargs)
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "Stepper"]
 
 
 cdef class Pool:
@@ -30,7 +31,7 @@ cdef class Pool:
     def __init__(self):
         self.parked = []
 
-    def step(self, coroutine):
+    cpdef step(self, coroutine):
         """Run a coroutine to its end or to its first suspension; see `pools.Pool.step`."""
         cdef PyObject *found = NULL
         cdef PySendResult outcome = PYGEN_ERROR
@@ -63,3 +64,46 @@ cdef class Pool:
 cdef int _raise() except -1:
     """Raise what is set."""
     return -1
+
+
+cdef class Stepper:
+    """Begin the coroutine handlers of one socket; see `pools.Stepper`."""
+
+    cdef public bint is_working
+    cdef public bint is_shut
+    cdef public object _customer
+    cdef public Pool _pool
+    cdef public object _queue
+
+    @property
+    def is_free(self):
+        """Whether an event would be handled at once."""
+        return not (self.is_working or self.is_shut)
+
+    def step(self, handler, tuple args not None, ack_id, n_bytes):
+        """Begin a coroutine function's call for an event; see `pools.Stepper.step`."""
+        self.is_working = True  # an event that comes meanwhile waits
+        try:
+            result = self._pool.step(PyObject_Call(handler.function, args, NULL))
+            if type(result) is Suspended:
+                self._suspend(handler, args, ack_id, n_bytes, result)
+                return
+            if ack_id is not None:
+                self._customer.reply(ack_id, result)
+        except (Exception, CancelledError) as error:
+            self._fail(handler, args, error)
+        self.is_working = False
+        if self._queue:
+            self._go_on()
+
+    def _suspend(self, handler, args, ack_id, n_bytes, suspended):
+        """Have the rest of a call done by its runner: the subclass's."""
+        raise NotImplementedError
+
+    def _go_on(self):
+        """Do what waits: the subclass's."""
+        raise NotImplementedError
+
+    def _fail(self, handler, args, error):
+        """Take note of what a handler raised: the subclass's."""
+        raise NotImplementedError

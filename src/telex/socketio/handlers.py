@@ -25,7 +25,7 @@ import msgspec
 from telex.limits import Limits
 from telex.socketio.rates import RateLimit
 from telex.socketio.runners import Suspended
-from telex.socketio.starting import pool_of, start
+from telex.socketio.starting import Stepper, pool_of, start
 from telex.streams.deadlines import deadlines_of
 
 __all__ = ["Customer", "Handler", "Inbox", "Job", "call", "fail", "is_being_cancelled", "make_handler"]
@@ -169,19 +169,14 @@ class Customer(Protocol):
         """Acknowledge an event."""
 
 
-class Inbox:
+class Inbox(Stepper):
     """Run the handlers of one socket, in order."""
 
     __slots__ = (
-        "_customer",
         "_done",
         "_held",
-        "_is_shut",
-        "_is_working",
         "_limits",
         "_n_concurrent",
-        "_pool",
-        "_queue",
         "_queued_bytes",
         "is_paused",
         "worker",
@@ -193,11 +188,11 @@ class Inbox:
         self._done: asyncio.Future[None] | None = None  # while somebody waits for the end of all work
         self._held: asyncio.Future[None] | None = None  # while everything is held up
         self._pool = pool_of(asyncio.get_running_loop())
-        self._queue: deque[Job] = deque()
+        self._queue = deque()
         self._queued_bytes = 0
-        self._is_working = False
+        self.is_working = False
         self.is_paused = False  # the reading of its connection
-        self._is_shut = False
+        self.is_shut = False
         self._n_concurrent = 0
         self.worker: asyncio.Task[None] | None = None  # the task that is at work
 
@@ -206,18 +201,18 @@ class Inbox:
 
     def shut(self) -> None:
         """Begin no further event: the server has sent the client off, and does nothing more for it."""
-        self._is_shut = True
+        self.is_shut = True
 
     def submit(self, job: Job) -> None:
         """Make a call now, or as soon as those before it have ended."""
         if self._starts_beside(job):
             return
-        if self._is_working:
+        if self.is_working:
             self._queue.append(job)
             self._queued_bytes += job.n_bytes
             self.regulate()
         else:
-            self._is_working = True  # what it submits comes after it
+            self.is_working = True  # what it submits comes after it
             rest = self._begin(job)
             self._go_on(None if rest is None else finish(job, rest))
 
@@ -255,39 +250,21 @@ class Inbox:
         start(self._run_beside(job))
         return True
 
-    def _go_on(self, rest: Coroutine[Any, Any, None] | None) -> None:
+    def _go_on(self, rest: Coroutine[Any, Any, None] | None = None) -> None:
         """Do the rest of a job, then what waits, if there is anything of either."""
-        self._is_working = rest is not None or bool(self._queue)
-        if self._is_working:
+        self.is_working = rest is not None or bool(self._queue)
+        if self.is_working:
             self.worker = start(self._work(rest))
 
-    @property
-    def is_shut(self) -> bool:
-        """Whether no further event is begun."""
-        return self._is_shut
+    def _suspend(
+        self, handler: Handler, args: Sequence[Any], ack_id: int | None, n_bytes: int, suspended: Suspended
+    ) -> None:
+        reply = None if ack_id is None else partial(self._customer.reply, ack_id)
+        self.worker = suspended.runner.task
+        suspended.runner.resume(self._work(finish(Job(handler, args, reply, n_bytes), suspended)))
 
-    @property
-    def is_free(self) -> bool:
-        """Whether an event would be handled at once."""
-        return not (self._is_working or self._is_shut)
-
-    def step(self, handler: Handler, args: Sequence[Any], ack_id: int | None, n_bytes: int) -> None:
-        """Begin a coroutine function's call for an event, while `is_free`: most end in this step, and need no `Job`."""
-        self._is_working = True  # an event that comes meanwhile waits
-        try:
-            result = self._pool.step(handler.function(*args))
-            if type(result) is Suspended:
-                reply = None if ack_id is None else partial(self._customer.reply, ack_id)
-                self.worker = result.runner.task
-                result.runner.resume(self._work(finish(Job(handler, args, reply, n_bytes), result)))
-                return
-            if ack_id is not None:
-                self._customer.reply(ack_id, result)
-        except (Exception, asyncio.CancelledError) as error:
-            fail(Job(handler, args), error)
-        self._is_working = False
-        if self._queue:
-            self._go_on(None)
+    def _fail(self, handler: Handler, args: Sequence[Any], error: BaseException) -> None:
+        fail(Job(handler, args), error)
 
     def regulate(self) -> None:
         """Pause or resume the reading of the connection, as the queue and awaited acknowledgements demand."""
@@ -302,7 +279,7 @@ class Inbox:
             self._customer.regulate(is_full)
 
     def _begin(self, job: Job) -> Awaitable[Any] | None:
-        return None if self._is_shut and job.is_event else begin(job)
+        return None if self.is_shut and job.is_event else begin(job)
 
     async def _work(self, first: Coroutine[Any, Any, None] | None) -> None:
         try:
@@ -315,17 +292,17 @@ class Inbox:
                 await finish(job, self._begin(job))
         except asyncio.CancelledError:
             self.worker = None
-            self._go_on(None)  # whoever cancelled one handler did not mean the events behind it
-            if not self._is_working:
+            self._go_on()  # whoever cancelled one handler did not mean the events behind it
+            if not self.is_working:
                 self._tell_done()
             raise
-        self._is_working = False
+        self.is_working = False
         self.worker = None
         self._tell_done()
 
     def done(self) -> asyncio.Future[None] | None:
         """Return what is done when nothing runs or waits any more; None where that is so."""
-        if not self._is_working:
+        if not self.is_working:
             return None
         if self._done is None:
             self._done = asyncio.get_running_loop().create_future()

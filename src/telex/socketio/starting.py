@@ -15,11 +15,12 @@ from telex.socketio import pools
 from telex.socketio.runners import Suspended
 
 if TYPE_CHECKING:
-    from telex.socketio.pools import Pool
+    from telex.socketio.pools import Pool, Stepper
 else:
-    Pool = (load("pools") or pools).Pool
+    twin = load("pools") or pools
+    Pool, Stepper = twin.Pool, twin.Stepper
 
-__all__ = ["pool_of", "start"]
+__all__ = ["Pool", "Stepper", "pool_of", "start"]
 
 _pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = weakref.WeakKeyDictionary()
 
