@@ -515,7 +515,8 @@ class Socket(Emitter, Listening):
     def enter_namespace(self) -> None:
         """Begin: the middlewares have let it in."""
         self.state = State.CONNECTED
-        self._direct()  # its namespace may have changed meanwhile
+        if self.nsp.middlewares:  # while they ran, the namespace may have changed
+            self._direct()
         self.nsp.add(self)
 
     def return_to(self, seat: Seat[Socket]) -> None:

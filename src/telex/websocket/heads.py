@@ -13,6 +13,7 @@ colon.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import unquote
@@ -140,31 +141,64 @@ _LONG = {short: text for text, short in _SHORT.items()}
 _SHORT_CHARACTER = re.compile(f"[{''.join(_LONG)}]")
 
 
+# The same by the field's name, with what its value must begin with.
+_SHORT_FIELDS: dict[str, tuple[str, str]] = {
+    name.removeprefix("\n"): (value, _SHORT[f"{name}:{value}"])
+    for name, _, value in [field.partition(":") for field in (*_COMMON_FIELDS, *map(_lower_name, _COMMON_FIELDS))]
+}
+
+
+def _shorten_fields(line: str, fields: Iterable[tuple[str, str]]) -> str:
+    pieces = [line]
+    for name, value in fields:
+        found = _SHORT_FIELDS.get(name)
+        if found is not None and value.startswith(found[0]):
+            pieces.append(found[1] + value[len(found[0]) :])
+        else:
+            pieces.append(f"\n{name}:{value}")
+    return "".join(pieces)
+
+
+def _parts(text: str) -> tuple[str, list[tuple[str, str]]]:
+    line, *fields = text.split("\n")
+    return line, [(name, value) for name, _, value in [field.partition(":") for field in fields]]
+
+
+_SHORT_COMMON = {_shorten_fields(*_parts(text)): _SHORT[text] for text in _COMMON}
+
+
 def _pack(line: str, headers: Headers) -> bytes:
     """Return a line and fields that have been checked: none of them holds a line break, nor a name a colon."""
-    text = "\n".join([line, *[f"{name}:{value}" for name, value in headers]])
-    for long, short in _SHORT.items():
-        text = text.replace(long, short)
+    text = _shorten_fields(line, headers)
+    for long, short in _SHORT_COMMON.items():
+        if long in text:
+            text = text.replace(long, short)
     return text.encode("latin-1")
 
 
 def _unpack(packed: bytes) -> tuple[str, Headers]:
     text = _SHORT_CHARACTER.sub(lambda match: _LONG[match[0]], packed.decode("latin-1"))
-    line, *fields = text.split("\n")
-    pairs = [field.partition(":") for field in fields]
-    return line, Headers((name, value) for name, _, value in pairs)
+    line, fields = _parts(text)
+    return line, Headers(fields)
 
 
 def _encode_head(line: str, headers: Headers) -> bytes:
     """Return a head; raise `ValueError` for a field that would not come out as one line with that name and value."""
-    lines = [line.encode("latin-1")]
+    lines, names, values = [line], [], []
     for name, value in headers:
-        # Beyond Latin-1 there is no way to write it (RFC 9110 §5.5); the error is a ValueError.
-        encoded = value.encode("latin-1")
-        if not TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(encoded):
-            raise ValueError(f"not a header field: {name!r}: {value!r}")
-        lines.append(b"%s: %s" % (name.encode("ascii"), encoded))
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+        lines.append(f"{name}: {value}")
+        names.append(name or " ")  # which no name holds
+        values.append(value)
+    # Beyond Latin-1 there is no way to write it (RFC 9110 §5.5); the error is a ValueError.
+    if not (TOKEN.fullmatch("".join(names) or "-") and _FIELD_VALUE.fullmatch("".join(values).encode("latin-1"))):
+        wrong = [field for field in headers if not _is_field(*field)]
+        raise ValueError("not a header field: {!r}: {!r}".format(*wrong[0]))
+    lines += ("", "")
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def _is_field(name: str, value: str) -> bool:
+    return TOKEN.fullmatch(name) is not None and _FIELD_VALUE.fullmatch(value.encode("latin-1")) is not None
 
 
 def elements(headers: Headers, name: str) -> list[str]:
