@@ -45,6 +45,26 @@ def test_links_lead_somewhere(document: Path) -> None:
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
+def test_the_plan_of_the_house_names_every_module() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    sections = dict(re.findall(r"^### .*?`(\w+)`.*?\n(.*?)(?=^##)", page, re.DOTALL | re.MULTILINE))
+    assert sections.keys() == {"streams", "websocket", "engineio", "socketio", "serving"}
+    missing = []
+    for path in ROOT.glob("src/telex/**/*.py*"):
+        module = path.relative_to(ROOT / "src/telex")
+        if path.suffix in (".py", ".pyx") and not path.name.startswith("__") and module.parts[0] != "cli":
+            name = module.name if len(module.parts) < 3 else f"{module.parts[1]}/"
+            if f"`{name}`" not in (page if len(module.parts) == 1 else sections[module.parts[0]]):
+                missing.append(str(module))
+    assert missing == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    pages = {path.name for path in ROOT.glob("docs/*.md")} - {"README.md"}
+    assert pages <= set(re.findall(r"\((\w[\w.-]+)\)", index))
+
+
 def test_every_decision_is_in_the_index() -> None:
     index = (ROOT / "docs/decisions/README.md").read_text()
     pages = {path.name for path in ROOT.glob("docs/decisions/0*.md")}

@@ -23,11 +23,11 @@ PACKAGES = ["telex", "telex.websocket", "telex.engineio", "telex.socketio"]
 PROMISED = {
     "telex.Server": (
         "call close disconnect_sockets drain emit except_ fetch_sockets in_ local of off off_any on on_any "
-        "on_any_outgoing on_server_side once register room_policy server_side_call server_side_emit sockets_join "
+        "on_any_outgoing on_server_side once register room_policy send server_side_call server_side_emit sockets_join "
         "sockets_leave statistics to use use_event volatile wrap"
     ),
     "telex.Socket": (
-        "broadcast call connected data disconnect emit except_ handshake id in_ join latest leave listeners_any "
+        "broadcast call conn connected data disconnect emit except_ handshake id in_ join latest leave listeners_any "
         "listeners_any_outgoing nsp off off_any off_any_outgoing on on_any on_any_outgoing on_middleware_error once "
         "prepend_any prepend_any_outgoing recovered rooms statistics to use volatile"
     ),

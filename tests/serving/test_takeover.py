@@ -184,12 +184,14 @@ def test_an_upgrade_from_polling(loop: str) -> None:
             sid = json.loads((await ask("GET", ""))[1:])["sid"]
             assert await ask("POST", f"&sid={sid}", "40") == "ok"
             assert (await ask("GET", f"&sid={sid}")).startswith("40{")
+            assert (sockets[0].conn.sid, sockets[0].conn.transport.name) == (sid, "polling")
             async with connect(f"{live.url}{SOCKET}&sid={sid}") as ws:
                 ws.send("2probe")
                 assert await ws.recv() == "3probe"
                 ws.send("5")
                 client = Client(ws)
                 assert await client.call("echo", "up") == ["up"]
+                assert (sockets[0].conn.sid, sockets[0].conn.transport.name) == (sid, "websocket")
                 sockets[0].emit("news", b"\0")
                 assert await client.hear() == '51-["news",{"_placeholder":true,"num":0}]'
                 assert await client.hear() == b"\0"

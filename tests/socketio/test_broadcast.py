@@ -99,6 +99,24 @@ def test_who_hears_it(name: str) -> None:
     run(main)
 
 
+def test_send_is_emit_of_message() -> None:
+    async def main() -> None:
+        io = telex.Server()
+        crowd = await gather(io, ann="a", bob="")
+        ann = crowd["ann"][1]
+        io.send("all", 1)
+        io.to("a").send("room")
+        ann.nsp.except_("a").send("rest")
+        ann.compress(False).send("one")
+        ann.broadcast.send("others")
+        assert await crowd["ann"][0].heard() == ['2["message","all",1]', '2["message","room"]', '2["message","one"]']
+        assert await crowd["bob"][0].heard() == [
+            '2["message","all",1]', '2["message","rest"]', '2["message","others"]'
+        ]  # fmt: skip
+
+    run(main)
+
+
 def test_an_operator_can_be_kept_and_is_not_changed() -> None:
     async def main() -> None:
         io = telex.Server()

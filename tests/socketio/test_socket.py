@@ -813,6 +813,19 @@ def test_sockets_carry_the_programs_data() -> None:
     run(main)
 
 
+def test_all_sockets_of_a_client_share_its_session() -> None:
+    async def main() -> None:
+        io = telex.Server()
+        io.of("/other")
+        client, socket = await join(io)
+        other = io.of("/other").sockets[await client.connect("/other")]
+        assert socket.conn is other.conn is io.engine.sessions[socket.conn.sid]
+        assert (socket.conn.protocol, socket.conn.transport.name) == (4, "websocket")
+        assert socket.conn.sid not in (socket.id, other.id)
+
+    run(main)
+
+
 # Backpressure: a handler that lags.
 
 

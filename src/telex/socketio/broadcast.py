@@ -179,6 +179,10 @@ class Broadcaster(ABC):
             operator = operator.except_(*names(except_))
         return operator._emit(event, args)
 
+    def send(self, *args: Any) -> Sent:
+        """Send an event called "message" to everyone addressed, as `emit` does."""
+        return self.emit("message", *args)
+
     async def call(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
         """Send an event to everyone addressed and return their answers, in the order in which they come.
 

@@ -20,7 +20,7 @@ from time import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from telex.engineio import Packet
+from telex.engineio import Packet, Session
 from telex.errors import AckTimeout, Disconnected, TooManyAcks
 from telex.socketio.acks import Acks, Answer, from_values
 from telex.socketio.backlog import Backlog, SlowConsumers, check_key
@@ -158,6 +158,14 @@ class Socket(Emitter, Listening):
         if self._handshake is None:
             self._handshake = self.connection.handshake(self._auth, self._since)
         return self._handshake
+
+    @property
+    def conn(self) -> Session:
+        """The Engine.IO session, which all namespaces of the client share.
+
+        It has `sid`, `protocol` (4, or 3), and `transport.name`: "polling", and "websocket" after the upgrade.
+        """
+        return self.connection.session
 
     # What a program registers (see `Listening`).
 
@@ -664,6 +672,10 @@ class SocketOperator:
         else:
             self._ask_back(event, args, callback)
         return Sent(socket)
+
+    def send(self, *args: Any) -> Sent:
+        """Send an event called "message", as `emit` does."""
+        return self.emit("message", *args)
 
     async def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:
         """Send an event and return its acknowledgement, as `Socket.call` does."""
