@@ -27,6 +27,9 @@ EXAMPLES: list[tuple[Exception, str, type[Exception]]] = [
     (errors.TooManyAcks(3), "the client already owes 3 acknowledgements", errors.TelexError),
     (errors.ConnectRefused(), "Connection refused", ConnectionRefusedError),
     (errors.ConnectRefused("no", {"retry": False}), "no", ConnectionRefusedError),
+    (errors.EventRefused(), "Event refused", errors.TelexError),
+    (errors.EventRefused("no", {"retry": False}), "no", errors.TelexError),
+    (errors.StreamError("no more"), "no more", errors.TelexError),
 ]
 
 
@@ -58,6 +61,10 @@ def test_holds_its_data() -> None:
     assert errors.Disconnected("forced close").reason == "forced close"
     refused = errors.ConnectRefused("no", data=0)
     assert (refused.message, refused.data) == ("no", 0)
+    stopped = errors.EventRefused("no", data=0)
+    assert (stopped.message, stopped.data) == ("no", 0)
+    assert errors.EventRefused().data is None
+    assert errors.StreamError("no more").message == "no more"
     closed = errors.ConnectionClosed(4000, "mine")
     assert (closed.code, closed.reason) == (4000, "mine")
 

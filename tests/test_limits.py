@@ -115,3 +115,19 @@ def test_a_quota_asked_too_often_is_not_put_off() -> None:
     assert quota.take(0.0)
     allowed = sum(quota.take(step / 10) for step in range(1, 101))
     assert allowed == 10
+
+
+def test_a_reservation_says_when_its_turn_is() -> None:
+    quota = Quota(rate=2, burst=2)
+    assert [quota.reserve(10.0) for _ in range(4)] == [0, 0, 0.5, 1.0]
+    assert not quota.take(10.5), "that one is promised"
+    assert quota.reserve(10.5) == 1.0
+    assert quota.reserve(1e9) == 0
+
+
+@pytest.mark.parametrize("burst", [1, 3])
+def test_reservations_are_due_at_the_rate(burst: int) -> None:
+    quota = Quota(rate=4, burst=burst)
+    due = [step / 100 + quota.reserve(step / 100) for step in range(50)]
+    spread = [later - earlier for earlier, later in itertools.pairwise(due[burst:])]
+    assert spread == pytest.approx([0.25] * len(spread))

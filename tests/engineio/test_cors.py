@@ -227,3 +227,48 @@ def test_a_preflight_of_a_stranger_names_no_origin() -> None:
 def test_preflights_are_answered_only_where_cors_is_configured() -> None:
     assert Cors().preflight(request("https://example.org", method="OPTIONS")) is None
     assert Cors("*").preflight(request("https://example.org", method="GET")) is None
+
+
+def script_request(referer: str | None, *, origin: str | None = None, host: str | None = "server.example") -> Request:
+    asked = request(origin, host=host)
+    if referer is not None:
+        asked.headers.add("Referer", referer)
+    return asked
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("referer", [None, "", "null", "about:blank", "server.example", "http://", "http:///page"])
+def test_a_page_that_hides_may_send_no_script(policy: str, referer: str | None) -> None:
+    assert not POLICIES[policy].is_script_allowed(script_request(referer))
+    assert not POLICIES[policy].is_script_allowed(script_request(referer, host=None))
+    assert Cors("*").is_script_allowed(script_request(referer))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    ("referer", "is_allowed"),
+    [
+        ("http://server.example/page?q=https://evil.example#x", True),
+        ("HTTP://Server.example:80", True),
+        ("https://server.example/page", False),
+        ("http://server.example:8000/page", False),
+        ("http://server.example.evil.example/", False),
+        ("http://server.example@evil.example/", False),
+    ],
+)
+def test_a_script_of_the_own_page_may_come_in(policy: str, referer: str, is_allowed: bool) -> None:
+    assert POLICIES[policy].is_script_allowed(script_request(referer)) is is_allowed
+
+
+def test_a_script_of_a_listed_page_may_come_in() -> None:
+    asked = script_request("https://example.org/page")
+    assert Cors(ALLOWED).is_script_allowed(asked)
+    assert not Cors().is_script_allowed(asked)
+    assert not Cors(ALLOWED).is_script_allowed(script_request("https://example.org:444/page"))
+
+
+def test_a_script_that_says_its_origin_is_known_by_that() -> None:
+    page = "https://example.org/"
+    assert Cors(ALLOWED).is_script_allowed(script_request(None, origin="https://example.org"))
+    for origin in ("https://evil.example", "null"):
+        assert not Cors(ALLOWED).is_script_allowed(script_request(page, origin=origin))

@@ -57,6 +57,12 @@ def test_the_text_of_allow_request_takes_the_place_of_forbidden() -> None:
     assert Refusal(RefusalKind.FORBIDDEN, Hint.NOT_ALLOWED, "").message == ""
 
 
+def test_who_is_no_socket_io_client_is_answered_what_to_change() -> None:
+    response = Refusal(RefusalKind.UNSUPPORTED_PROTOCOL_VERSION, Hint.PLAIN_WEBSOCKET).websocket_response()
+    headers = [("connection", "close"), ("content-type", "text/plain; charset=utf-8")]
+    assert response == Response(400, headers, Hint.PLAIN_WEBSOCKET.text.encode() + b"\n")
+
+
 @pytest.mark.parametrize(
     ("query", "fields", "is_malformed"),
     [

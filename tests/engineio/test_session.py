@@ -347,6 +347,69 @@ def test_nothing_overtakes_what_waits() -> None:
     assert websocket.sent[1:] == ["4waits", "4behind it"]
 
 
+def test_what_is_posted_and_does_not_wait_has_no_ticket() -> None:
+    scene, polling = on_polling()
+    polling.poll()
+    assert scene.session.post([message("one")]) is None
+    assert polling.answers == [["4one"]]
+    scene.session.abort()
+    assert scene.session.post([message("two")]) is None
+    assert not scene.session.withdraw(0)
+
+
+def test_what_is_posted_and_finds_room_after_all_has_no_ticket() -> None:
+    scene, websocket = on_websocket()
+    websocket.is_reading = False
+    send(scene, "x" * websocket.high)
+    websocket.buffered_bytes = 0  # there is room, and the session has not heard of it
+    assert scene.session.post([message("one")]) is None
+    assert websocket.sent[1:] == ["4one"]
+
+
+def test_what_is_posted_and_waits_can_be_taken_back() -> None:
+    scene, polling = on_polling()
+    first, second, third = (scene.session.post([message(text), message(b"")]) for text in ("one", "two", "three"))
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert scene.session.is_waiting(second)
+    assert scene.session.withdraw(second)
+    assert not scene.session.is_waiting(second)
+    assert not scene.session.withdraw(second)
+    assert scene.session.buffered_bytes == 4 + 6
+    polling.poll()
+    assert polling.answers == [["4one", b"", "4three", b""]]
+    assert not scene.session.is_waiting(first)
+    assert not scene.session.withdraw(third)
+
+
+def test_all_that_waits_can_be_taken_back() -> None:
+    scene, polling = on_polling()
+    ticket = scene.session.post([message("one")])
+    assert ticket is not None
+    assert not scene.session.is_clear
+    assert scene.session.withdraw(ticket)
+    assert scene.session.is_clear
+    assert scene.session.buffered_bytes == 0
+    polling.poll()
+    assert polling.answers == []
+    send(scene, "two")
+    assert polling.answers == [["4two"]]
+
+
+def test_who_surely_takes_a_packet_at_once() -> None:
+    (one, stream), (two, _), (three, polling) = on_stream(), on_websocket(SMALL), on_polling(SMALL)
+    polling.poll()
+    assert [scene.session.takes_at_once for scene in (one, two, three)] == [True, False, False]
+    stream.is_reading = False
+    send(one, b"x" * 200)
+    assert not one.session.takes_at_once
+    stream.take(stream.buffered_bytes)
+    assert one.session.takes_at_once
+    one.session.close()
+    assert not one.session.takes_at_once
+
+
 # The heartbeat
 
 
@@ -935,6 +998,28 @@ def test_what_is_sent_meanwhile_does_not_pass_for_reading() -> None:
         send(scene, b"x")
     scene.clock.advance(1)
     assert scene.floor.events == [CloseReason.SLOW_CONSUMER]
+
+
+def test_what_is_taken_back_does_not_pass_for_reading() -> None:
+    scene, _ = filled(200)
+    ticket = scene.session.post([message(b"x" * 50)])
+    assert ticket is not None
+    scene.clock.advance(5)
+    assert scene.session.withdraw(ticket)
+    assert scene.session.is_lagging
+    assert scene.session.buffered_bytes == 200
+    scene.clock.advance(5)
+    assert scene.floor.events == [CloseReason.SLOW_CONSUMER]
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "is_lagging"), [(SMALL.send_buffer_high, False), (SMALL.send_buffer_high + 1, True)]
+)
+def test_a_peer_without_room_lags_until_it_has_some(n_bytes: int, is_lagging: bool) -> None:
+    scene, websocket = filled(n_bytes)
+    assert scene.session.is_lagging is is_lagging
+    websocket.take(1)
+    assert not scene.session.is_lagging
 
 
 def test_a_ping_does_not_pass_for_reading() -> None:

@@ -55,6 +55,19 @@ def test_who_waits_is_told_when_the_client_leaves() -> None:
     assert answers == [None, None]
 
 
+def test_who_waits_is_told_once_when_the_event_was_dropped() -> None:
+    acks = Acks(10)
+    answers: list[Any] = []
+    acks.expect(1, answers.append)
+    acks.fail(2)  # nobody awaits it
+    assert answers == []
+    acks.fail(1)
+    acks.fail(1)
+    assert answers == [None]
+    assert not acks.resolve(1, ["late"])
+    assert answers == [None]
+
+
 def test_an_answer_may_ask_again() -> None:
     acks = Acks(1)
     answers: list[Any] = []
@@ -96,7 +109,7 @@ def test_who_waits_for_the_last_is_told_once() -> None:
     told: list[str] = []
     acks.when_settled(lambda: told.append("none was awaited"))
     assert told == ["none was awaited"]
-    for ends in (lambda: acks.resolve(1, []), lambda: acks.forget(1), acks.abandon):
+    for ends in (lambda: acks.resolve(1, []), lambda: acks.forget(1), lambda: acks.fail(1), acks.abandon):
         told.clear()
         acks.expect(0, lambda _: None)
         acks.expect(1, lambda _: None)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import telex
-from telex.socketio.dedup import EventKey, Outcomes
+from telex.socketio.dedup import MAX_KEY_LENGTH, EventKey, Outcomes, check_part
 
 
 def test_an_outcome_is_kept_for_its_window() -> None:
@@ -89,3 +89,19 @@ def test_against_a_plain_list(steps: list[tuple[str, int, int]]) -> None:
 def test_options_are_checked(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         telex.Dedup(**options)
+
+
+@pytest.mark.parametrize("part", ["", "a", 0, -1, 2**70, "\U0001f642" * MAX_KEY_LENGTH])
+def test_a_text_or_an_integer_is_half_a_key(part: str | int) -> None:
+    assert check_part(part, "the id") == part
+
+
+@pytest.mark.parametrize("part", [None, True, 1.0, b"a", ["a"], ("a",)])
+def test_nothing_else_is_half_a_key(part: object) -> None:
+    with pytest.raises(TypeError, match=f"the id must be a str or an int, not {type(part).__name__}"):
+        check_part(part, "the id")
+
+
+def test_half_a_key_is_bounded() -> None:
+    with pytest.raises(ValueError, match="the id can have 256 characters at most, not 257"):
+        check_part("x" * (MAX_KEY_LENGTH + 1), "the id")

@@ -181,6 +181,28 @@ def test_an_acknowledgement_is_waited_for_within_the_time(how: str) -> None:
     run(main)
 
 
+def test_an_acknowledgement_of_what_was_dropped_is_not_waited_for() -> None:
+    async def main() -> None:
+        io = telex.Server(limits=telex.Limits(send_buffer_high=1000))
+        client, socket = await join(io)
+        client.hold()
+        socket.emit("fills the line", "x" * 2000)
+        socket.latest("k").emit("ask", callback=lambda *_: None)
+        task = await begin(io, 20)
+        await advance(1)
+        assert socket.connected
+        socket.latest("k").emit("takes its place")
+        await settle()
+        assert not socket.connected
+        assert not task.done(), "what was sent before is still on its way"
+        client.take()
+        await settle()
+        assert client.is_closed
+        assert task.done()
+
+    run(main)
+
+
 def test_many_sessions_in_no_time_and_a_turn_for_the_others() -> None:
     async def main() -> None:
         io = telex.Server()

@@ -14,7 +14,9 @@ from telex.socketio.packets import (
     MAX_ACK_ID,
     RESERVED_EVENTS,
     Head,
+    Packet,
     PacketType,
+    check_packet,
     check_payload,
     event_name,
     format_head,
@@ -229,3 +231,93 @@ def test_r08_any_json_value_is_a_payload_or_a_packet_error(type_: PacketType, da
     if type_ in (EVENT, BINARY_EVENT):
         assert isinstance(data, list)
         assert event_name(data[0]) not in RESERVED_EVENTS
+
+
+# What another parser has read
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        Packet(CONNECT, "/"),
+        Packet(CONNECT, "/admin", {"token": "x"}),
+        Packet(DISCONNECT, "/"),
+        Packet(EVENT, "/", ["a"]),
+        Packet(EVENT, "/", ["a", b"bytes"], 0),
+        Packet(ACK, "/", [], MAX_ACK_ID),
+        Packet(CONNECT_ERROR, "/", {"message": "no"}),
+    ],
+)
+def test_a_packet_that_is_right(packet: Packet) -> None:
+    check_packet(packet, LIMITS, 100)
+
+
+def test_a_type_may_be_its_number() -> None:
+    packet = Packet(2, "/", ["a"])  # type: ignore[arg-type]
+    check_packet(packet, LIMITS, 10)
+    assert packet.type is EVENT
+
+
+def bad(type_: object = EVENT, namespace: object = "/", data: object = None, ack_id: object = None) -> Packet:
+    """Make what a careless parser could return: an event, but for what is given."""
+    data = ["a"] if data is None and type_ is EVENT else data
+    return Packet(type_, namespace, data, ack_id)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("packet", "why"),
+    [
+        (["a"], "not a packet but a list"),
+        (None, "not a packet but a NoneType"),
+        (bad(7), "unknown packet type 7"),
+        (bad(-1), "unknown packet type -1"),
+        (bad(True), "unknown packet type True"),
+        (bad("2"), "unknown packet type '2'"),
+        (bad([]), "unknown packet type"),
+        (bad(None), "unknown packet type None"),
+        (bad(BINARY_EVENT, data=["a"]), "unknown packet type"),
+        (bad(BINARY_ACK, data=[], ack_id=1), "unknown packet type"),
+        (bad(namespace="admin"), "starts with a slash"),
+        (bad(namespace=""), "starts with a slash"),
+        (bad(namespace=b"/"), "starts with a slash"),
+        (bad(namespace=None), "starts with a slash"),
+        (bad(ACK, data=[]), "without an id"),
+        (bad(ack_id=-1), "acknowledgement id"),
+        (bad(ack_id=MAX_ACK_ID + 1), "acknowledgement id"),
+        (bad(ack_id="1"), "acknowledgement id"),
+        (bad(ack_id=1.0), "acknowledgement id"),
+        (bad(ACK, data=[], ack_id=False), "acknowledgement id"),
+        (bad(data=["connect"]), "the payload of a packet of type EVENT"),
+        (bad(DISCONNECT, data={}), "the payload of a packet of type DISCONNECT"),
+    ],
+)
+def test_a_packet_that_is_wrong(packet: Packet, why: str) -> None:
+    with pytest.raises(SocketPacketError, match=why):
+        check_packet(packet, LIMITS, 10)
+
+
+def test_limits_hold_for_a_packet_that_another_parser_has_read() -> None:
+    limits = Limits(max_namespace_length=4, max_auth_bytes=50, max_event_name=5)
+    check_packet(Packet(CONNECT, "/abc", {}), limits, 50)
+    check_packet(Packet(EVENT, "/", ["abcde"]), limits, 51)
+    for packet, n_bytes, why in (
+        (Packet(CONNECT, "/abcd", {}), 50, "name is too long"),
+        (Packet(CONNECT, "/abc", {}), 51, "auth object is too large"),
+        (Packet(EVENT, "/", ["abcdef"]), 10, "not valid"),
+    ):
+        with pytest.raises(SocketPacketError, match=why):
+            check_packet(packet, limits, n_bytes)
+
+
+ANYTHING = JSON | st.binary() | st.sampled_from([*PacketType, "/", "/admin", MAX_ACK_ID])
+
+
+@given(ANYTHING, ANYTHING, ANYTHING, ANYTHING)
+def test_r08_whatever_a_parser_returns_is_a_packet_or_a_packet_error(
+    type_: object, namespace: object, data: object, ack_id: object
+) -> None:
+    packet = Packet(type_, namespace, data, ack_id)  # type: ignore[arg-type]
+    with contextlib.suppress(SocketPacketError):
+        check_packet(packet, LIMITS, 10)
+        assert isinstance(packet.type, PacketType)
+        assert packet.namespace[0] == "/"

@@ -21,6 +21,7 @@ from telex.errors import SocketPacketError
 from telex.limits import Limits
 from telex.socketio.packets import Packet, PacketType
 from telex.socketio.parsers import (
+    JSON,
     Decoder,
     check_digits,
     check_structure,
@@ -610,3 +611,14 @@ def test_r05_long_runs_just_short_of_the_limit_are_linear() -> None:
     text = "[" + ",".join(["1" * 64] * 15_000) + "]"
     assert len(parse_json(text, LIMITS)) == 15_000
     check_digits(text, 64)
+
+
+def test_the_parser_of_servers_reads_what_it_writes() -> None:
+    limits = Limits(max_attachments=1)
+    decoder = JSON.decoder(limits)
+    packet = Packet(EVENT, "/admin", ["e", b"1"], 7)
+    head, attachment = JSON.encode(packet)
+    assert decoder.add(head) is None
+    assert decoder.add(attachment) == packet
+    with pytest.raises(SocketPacketError, match="attachments"):
+        JSON.decoder(limits).add(JSON.encode(Packet(EVENT, "/", ["e", b"1", b"2"]))[0])

@@ -124,6 +124,14 @@ def test_others_are_found_by_name_or_given() -> None:
     assert telex.Server(parser=Lines()).event_parser is None
 
 
+def test_a_given_parser_shows_itself() -> None:
+    class Named(Lines):
+        def __repr__(self) -> str:
+            return "<a parser of mine>"
+
+    assert repr(telex.Server(parser=Named()).parser) == "<a parser of mine>"
+
+
 @pytest.mark.parametrize(
     ("given", "error", "words"),
     [

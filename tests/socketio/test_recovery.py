@@ -7,6 +7,7 @@ acknowledgement, where that is a text.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 from typing import Any
@@ -14,6 +15,10 @@ from typing import Any
 import pytest
 
 import telex
+from telex.engineio import Packet
+from telex.socketio.recovery import Journal, Presence, Recovery, Seat
+from telex.streams import Deadlines
+from tests.engineio.harness import ManualClock
 from tests.socketio.harness import Client, advance, head, note, open_client, run, settle
 
 WINDOW = 120.0
@@ -1008,3 +1013,70 @@ def test_the_option_is_checked() -> None:
     with pytest.raises(TypeError, match="connection_state_recovery"):
         telex.Server(connection_state_recovery={"max_packets": 1})  # type: ignore[arg-type]
     assert telex.Server(connection_state_recovery=False).journal is None
+
+
+# The journal itself.
+
+
+def make_journal(**options: Any) -> Journal[str]:
+    deadlines = Deadlines(ManualClock())
+    pids = map(str, itertools.count())
+    return Journal(
+        Recovery(**options), heartbeat=45.0, key=b"key", make_pid=lambda: next(pids), deadlines=lambda: deadlines
+    )
+
+
+def test_a_seat_tells_where_its_client_is_and_not_its_secret() -> None:
+    seat: Seat[str] = Seat("/admin", "sid", "secret", 0)
+    assert repr(seat) == "<Seat of sid in /admin present>"
+
+
+def test_who_was_given_up_cannot_leave_and_come_back() -> None:
+    journal = make_journal()
+    seat = journal.open("/", "sid")
+    journal.forget(seat)
+    journal.forget(seat)
+    journal.leave(seat, ["sid"], None)
+    assert seat.presence is Presence.OVER
+    assert journal.find("/", seat.pid) is None
+    assert not journal.is_absent("/", "sid")
+    assert journal.claim(seat, None) is None
+    assert journal.statistics() == {"absent": 0, "events": 0, "bytes": 0}
+
+
+def test_who_is_present_or_claimed_is_not_claimed_again() -> None:
+    journal = make_journal()
+    seat = journal.open("/", "sid")
+    assert journal.claim(seat, None) is None
+    assert seat.presence is Presence.PRESENT
+    journal.leave(seat, ["sid"], None)
+    assert journal.claim(seat, None) == 0
+    assert journal.claim(seat, None) is None
+    assert seat.presence is Presence.CLAIMED, "the first claim stands"
+    assert journal.restore(seat, 0) == []
+
+
+def test_nobody_becomes_what_the_table_does_not_allow() -> None:
+    journal = make_journal()
+    seat = journal.open("/", "sid")
+    with pytest.raises(RuntimeError, match="<Seat of sid in / present> cannot become CLAIMED"):
+        journal._move(seat, Presence.CLAIMED)
+    assert seat.presence is Presence.PRESENT
+
+
+def test_a_journal_that_nobody_has_used_can_be_cleared() -> None:
+    journal = make_journal()
+    seat = journal.open("/", "sid")
+    journal.clear()
+    assert seat.presence is Presence.OVER
+    journal.clear()
+
+
+def test_an_event_larger_than_the_whole_journal_is_not_kept() -> None:
+    journal = make_journal(max_journal_bytes=1000)
+    seats = [journal.open("/", sid) for sid in ("a", "b")]
+    journal.leave(seats[1], ["b"], None)
+    packets = journal.write("/", lambda offset: [Packet("4" + offset + "x" * 1000)], seats)
+    assert [len(packet.wire) > 1000 for packet in packets] == [True]
+    assert journal.statistics() == {"absent": 0, "events": 0, "bytes": 0}
+    assert [seat.presence for seat in seats] == [Presence.PRESENT, Presence.OVER], "who was away has missed it"

@@ -248,7 +248,7 @@ def make_reviver(specials: Iterator[Special]) -> Callable[[int, memoryview], Any
                 return None
             case Special.DATE:
                 return from_milliseconds(int.from_bytes(data, "big", signed=True))
-            case Special.ARRAY_BUFFER:
+            case _:  # Special.ARRAY_BUFFER
                 return bytes(data)
 
     return revive
