@@ -57,6 +57,7 @@ class Acks:
         answer = self._pending.pop(ack_id, None)
         if answer is not None:
             answer(None)
+            self._tell_settled()
 
     def abandon(self) -> None:
         """Tell all who wait that there will be no answer."""
