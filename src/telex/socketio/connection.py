@@ -159,6 +159,16 @@ class Connection(EventReceiver):
             socket.disconnect()
         self.close()
 
+    def shut_down(self, but_not: asyncio.Task[Any] | None = None) -> list[asyncio.Future[None]]:
+        """Close because the server does; return what is done when the handlers that hear of it have ended.
+
+        Args: `but_not` as in `at_work`.
+        """
+        sockets = self._sockets()
+        self.close(DisconnectReason.SERVER_SHUTTING_DOWN)
+        waited_for = [socket for socket in sockets if but_not is None or socket.worker is not but_not]
+        return [done for socket in waited_for if (done := socket.handlers_done()) is not None]
+
     def at_work(self, but_not: asyncio.Task[Any] | None = None) -> list[asyncio.Future[None]]:
         """Return what is done when the handlers of its sockets have ended and no acknowledgement is awaited.
 

@@ -289,8 +289,7 @@ class Server(Broadcaster, Listening):
         **Cancellation**: stops the draining, and nobody new is let in; what is still there is `close`'s.
         Raises `ValueError` for what is no number of seconds, `RuntimeError` as `close`; nothing is changed then.
         """
-        await drain(self, seconds)
-        await self.close()
+        await self._close(await drain(self, seconds))
 
     async def close(self) -> None:
         """Disconnect everybody with "server shutting down"; wait until what was sent has left and handlers have ended.
@@ -299,10 +298,14 @@ class Server(Broadcaster, Listening):
         would do so in the same second, `drain` is kinder.
         Raises `RuntimeError` on another event loop than that of the clients; nothing is changed then.
         """
+        await self._close(set())
+
+    async def _close(self, farewells: set[asyncio.Future[None]]) -> None:
+        """Close, and wait also for the handlers that hear of clients who were sent off before."""
         self.engine.check_loop()
         loop = asyncio.get_running_loop()
         end = loop.time() + self.limits.close_timeout
-        at_work: set[asyncio.Future[None]] = set()
+        at_work = set(farewells)
         for namespace in list(self.namespaces.values()):  # children go with their last socket
             for socket in list(namespace.sockets.values()):
                 socket.leave_namespace(DisconnectReason.SERVER_SHUTTING_DOWN)
