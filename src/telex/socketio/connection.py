@@ -296,7 +296,9 @@ class Connection(EventReceiver):
             if self._others is None:
                 self._others = {}
             self._others[name] = socket
-        if namespace.middlewares and not (socket.recovered and namespace.recovery.options.skip_middlewares):
+        if not self.session.is_open:  # ended by who heard that the former connection of this client is gone
+            socket.leave_namespace(DisconnectReason.FORCED_SERVER_CLOSE)
+        elif namespace.middlewares and not (socket.recovered and namespace.recovery.options.skip_middlewares):
             start(self._admit(socket))
         else:
             self._accept(socket)
@@ -323,6 +325,8 @@ class Connection(EventReceiver):
                 self.close(DisconnectReason.TRANSPORT_CLOSE)
                 return
         socket.enter_namespace()
+        if not socket.connected:
+            return  # who was told of its room has sent it off
         if not self._send(Packet(PacketType.CONNECT, namespace.name, self.welcome(socket))):
             return
         if missed:
