@@ -141,7 +141,7 @@ class Namespace(Registry, Broadcaster, Listening):
         """Whether anything is registered, or anybody in it."""
         registered = (not self.listeners.is_empty, self.middlewares, self.server_side_handlers, self.rooms.watch)
         has_own_limit = self._server is not None and self._rate_limit is not self._server.rate_limit
-        return any(registered) or has_own_limit or bool(self.sockets)
+        return any(registered) or has_own_limit or bool(self._room_policies or self.sockets)
 
     # What a program registers (see `Listening`).
 
