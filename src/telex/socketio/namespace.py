@@ -392,6 +392,9 @@ class Namespace(Registry, Broadcaster, Listening):
         self._backlogs.pop(socket, None)
         self.streams.close(socket)
 
+    def settle(self) -> None:
+        """Hear that nobody is away any more who may come back."""
+
     def opening(self, handler: Handler) -> Handler:
         """Return the handler that begins a stream (see `streaming`); from now on clients may stop theirs."""
         if STOP_EVENT not in self.handlers:

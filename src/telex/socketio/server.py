@@ -144,7 +144,7 @@ class Server(Broadcaster, Listening):
         self.client_limit = None if most is None else RateLimit(most, policy="close")
         cors = Cors(cors_allowed_origins, credentials=cors_credentials, headers=cors_headers)
         self.client_files = None if serve_client is None else ClientFiles(serve_client, cors)
-        self.journal = make_journal(connection_state_recovery, self.limits)
+        self.journal = make_journal(connection_state_recovery, self.limits, self._deserted)
         self.parser = as_parser(parser)
         # Of the short way in, which knows the JSON parser's text only.
         self.event_parser = EventParser(self.limits) if self.parser is JSON else None
@@ -328,13 +328,18 @@ class Server(Broadcaster, Listening):
         self._new_namespace = function
         return function
 
+    def _deserted(self, name: str) -> None:
+        namespace = self.namespaces.get(name)
+        if namespace is not None:
+            namespace.settle()
+
     def _open_session(self, session: Session, request: Opening) -> Connection:
         if session.protocol == Session.protocol:
             return Connection(self, session, request, self.limits)
         return ConnectionV4.begin(self, session, request, self.limits)
 
 
-def make_journal(recovery: bool | Recovery, limits: Limits) -> Journal[Socket] | None:
+def make_journal(recovery: bool | Recovery, limits: Limits, deserted: Callable[[str], None]) -> Journal[Socket] | None:
     """Read the `connection_state_recovery` option."""
     if recovery is False:
         return None
@@ -347,6 +352,7 @@ def make_journal(recovery: bool | Recovery, limits: Limits) -> Journal[Socket] |
         key=token_bytes(KEY_BYTES),
         make_pid=lambda: token_text(PID_BYTES),
         deadlines=lambda: deadlines_of(asyncio.get_running_loop()),
+        deserted=deserted,
     )
 
 
