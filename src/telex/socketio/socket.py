@@ -597,7 +597,7 @@ class Socket(Emitter, Listening):
         if reason not in RECOVERABLE or not (was_let_in or self.stay.is_recovered):
             recovery.forget(seat)
         elif was_let_in:
-            recovery.leave(seat, self.nsp.rooms.rooms_of(self), self._data)
+            recovery.leave(seat, self.nsp.rooms.rooms_of(self), self.data)
         else:
             recovery.release(seat)
 
