@@ -84,7 +84,7 @@ class Connection(EventReceiver):
         # Sockets, those still in the hands of middlewares too: most clients have the one of the namespace "/".
         self._root = self._others = None
         self._parser = server.event_parser
-        self._dismissed: frozenset[str] = NOBODY  # namespaces that the server made the client leave
+        self._dismissed: tuple[str, ...] = ()  # namespaces that the server made the client leave, of late
         self._lookups: dict[str, object] | None = None  # of namespaces that a parent may have to make, by name
         self._connects: Quota | None = None  # from the second CONNECT packet on
         self._events = None if server.client_limit is None else server.client_limit.quota()
@@ -182,7 +182,7 @@ class Connection(EventReceiver):
 
     def dismiss(self, socket: Socket) -> None:
         """Send one socket off. What its client has sent before it hears of that is on its way, and ignored."""
-        self._dismissed |= {socket.nsp.name}
+        self._dismissed = (*self._dismissed, socket.nsp.name)[-self._limits.max_namespaces_per_connection :]
         self._send(Packet(PacketType.DISCONNECT, socket.nsp.name))
         socket.leave_namespace(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
 
@@ -287,7 +287,7 @@ class Connection(EventReceiver):
         """Bring a client to a namespace's door."""
         name = namespace.name
         if name in self._dismissed:
-            self._dismissed = (self._dismissed - {name}) or NOBODY
+            self._dismissed = tuple(each for each in self._dismissed if each != name)
         namespace.announce()
         socket = make_socket(self, namespace, auth)
         if name == "/":
