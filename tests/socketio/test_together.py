@@ -119,6 +119,24 @@ def test_remote_sockets_and_operators_tell_outgoing_listeners() -> None:
     run(main)
 
 
+def test_a_stream_for_one_call_is_not_spent_on_a_call_that_asks_for_none() -> None:
+    async def main() -> None:
+        io = telex.Server()
+
+        async def count(socket: telex.Socket) -> AsyncIterator[int]:
+            yield 1
+
+        io.once("count", count)
+        client, _ = await join(io)
+        client.emit("count")
+        await settle()
+        listener = Listener(client)
+        stream = await listener.open("count")
+        assert listener.items(stream) == [1]
+
+    run(main)
+
+
 # Recovery, and namespaces that go.
 
 
@@ -196,6 +214,43 @@ def test_a_client_cut_off_by_the_return_of_another_is_not_let_in() -> None:
         assert await client.heard() == []
         assert client.is_closed
         assert not io.sockets.sockets
+
+    run(main)
+
+
+def test_what_a_farewell_keeps_is_there_when_its_client_is_back() -> None:
+    async def main() -> None:
+        io = make_server()
+
+        @io.on("disconnect")
+        def disconnect(socket: telex.Socket) -> None:
+            socket.data["left"] = True
+
+        person = await someone(io)
+        person.cut()
+        await settle()
+        await person.come()
+        assert person.socket.data == {"left": True}
+
+    run(main)
+
+
+def test_names_of_namespaces_that_a_client_was_sent_off_from_do_not_add_up() -> None:
+    async def main() -> None:
+        limits = telex.Limits(max_namespaces_per_connection=3)
+        io = telex.Server(cleanup_empty_child_namespaces=True, limits=limits)
+        io.of(re.compile("/room-[0-9]+")).on("connect", lambda socket: socket.disconnect())
+        client, socket = await join(io)
+        for number in range(6):
+            client.send(f"0/room-{number},")
+            assert len(await client.heard()) == 2
+        for number in (3, 4, 5):
+            client.emit("on its way", nsp=f"/room-{number}")
+        await settle()
+        assert socket.connected
+        client.emit("too old", nsp="/room-2")
+        await settle()
+        assert client.is_closed
 
     run(main)
 
