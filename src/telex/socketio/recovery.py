@@ -285,8 +285,6 @@ class Journal(Generic[Occupant]):
         absent = self._absent.setdefault(seat.namespace, Absent())
         absent.remove(seat)
         absent.add(seat)
-        if len(self._leavers) > self.options.max_sessions:
-            self.forget(next(iter(self._leavers)))
 
     def claim(self, seat: Seat[Occupant], offset: object) -> int | None:
         """Have an absent client back: return the number of the last event it has; None, and its seat is over, where
@@ -374,6 +372,8 @@ class Journal(Generic[Occupant]):
     def _await_return(self, seat: Seat[Occupant]) -> None:
         seat.expires = self._deadlines().now() + self.options.max_disconnection_duration
         self._leavers[seat] = None
+        if len(self._leavers) > self.options.max_sessions:
+            self.forget(next(iter(self._leavers)))
         self._set_alarm(seat.expires)
 
     def _end_absence(self, seat: Seat[Occupant]) -> None:
