@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 import telex
+from telex.socketio.packets import Packet, PacketType
 
 from .harness import advance, join, note, open_client, run, settle
 from .test_recovery import WINDOW, make_server, someone
@@ -276,6 +278,39 @@ def test_an_id_is_good_in_its_namespace_only() -> None:
             client.emit("order", "x", nsp=name, ack_id=1)
         assert await client.heard() == [f'3{name},1["{name}"]' for name in ("/room-1", "/room-2", "/room-1")]
         assert seen == [(name, f'["{name}","order","","x"]') for name in ("/room-1", "/room-2")]
+
+    run(main)
+
+
+# Parsers, and namespaces that clients name.
+
+
+@pytest.mark.parametrize("name", ["/room,1", "/room\ud800"])
+def test_a_name_that_no_namespace_can_have_makes_none(name: str) -> None:
+    class Loose:
+        """Be a parser that lets everything pass."""
+
+        def encode(self, packet: Packet) -> list[str]:
+            return [f"{packet.type}{packet.namespace}"]
+
+        def decoder(self, limits: telex.Limits) -> Loose:
+            return self
+
+        def add(self, message: Any) -> Packet:
+            return Packet(PacketType.CONNECT, json.loads(message))
+
+    async def main() -> None:
+        io = telex.Server(parser=Loose(), limits=telex.Limits(max_child_namespaces=2))
+        io.of(lambda name, auth: True)
+        for _ in range(3):
+            client = await open_client(io)
+            client.send(json.dumps(name))
+            await settle()
+            assert client.is_closed
+        client = await open_client(io)
+        client.send(json.dumps("/room"))
+        await settle()
+        assert "/room" in io.namespaces
 
     run(main)
 

@@ -100,8 +100,9 @@ class ParentNamespace(Namespace):
                     self.name,
                 )
             return None
+        child = ChildNamespace(name, self)
         self._n_made += 1
-        return self.server.take_in(ChildNamespace(name, self), self)
+        return self.server.take_in(child, self)
 
     def adopt(self, namespace: Namespace) -> None:
         """Make a namespace a child, which takes over what is registered here by now."""
