@@ -414,12 +414,12 @@ def test_a_parent_s_call_is_answered_by_all() -> None:
         voting = asyncio.ensure_future(parent.call("vote"))
         await settle()
         ann.send('3/room-1,0["yes"]')
-        bob.send('3/room-2,0["no"]')
+        bob.send('3/room-2,1["no"]')
         assert sorted(await voting) == ["no", "yes"]
 
         voting = asyncio.ensure_future(parent.timeout(3).call("vote"))
         await settle()
-        ann.send('3/room-1,1["yes"]')
+        ann.send('3/room-1,2["yes"]')
         await advance(3)
         with pytest.raises(telex.AckTimeout) as caught:
             await voting

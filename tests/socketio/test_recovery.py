@@ -436,6 +436,27 @@ def test_a_client_that_is_cut_off_again_in_the_middlewares_is_recovered_later() 
     run(main)
 
 
+def test_those_who_leave_again_in_the_middlewares_count_as_away() -> None:
+    async def main() -> None:
+        io = make_server(max_sessions=1)
+        ann, bob = await someone(io), await someone(io)
+        io.use(lambda socket: asyncio.Event().wait())
+        ann.cut()
+        await settle()
+        client = await open_client(io)
+        client.send(f'0{{"pid":"{ann.pid}"}}')
+        bob.cut()
+        await settle()
+        assert statistics(io)["absent"] == 1
+        client.leave()
+        await settle()
+        assert statistics(io)["absent"] == 1
+        assert io.sockets.recovery.find("/", ann.pid) is not None
+        assert io.sockets.recovery.find("/", bob.pid) is None, "it left first"
+
+    run(main)
+
+
 def test_a_client_that_is_back_before_its_loss_was_noticed_is_recovered() -> None:
     async def main() -> None:
         io = make_server()

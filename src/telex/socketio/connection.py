@@ -84,7 +84,7 @@ class Connection(EventReceiver):
         # Sockets, those still in the hands of middlewares too: most clients have the one of the namespace "/".
         self._root = self._others = None
         self._parser = server.event_parser
-        self._dismissed: frozenset[str] = NOBODY  # namespaces that the server made the client leave
+        self._dismissed: tuple[str, ...] = ()  # namespaces that the server made the client leave, of late
         self._lookups: dict[str, object] | None = None  # of namespaces that a parent may have to make, by name
         self._connects: Quota | None = None  # from the second CONNECT packet on
         self._events = None if server.client_limit is None else server.client_limit.quota()
@@ -159,6 +159,16 @@ class Connection(EventReceiver):
             socket.disconnect()
         self.close()
 
+    def shut_down(self, but_not: asyncio.Task[Any] | None = None) -> list[asyncio.Future[None]]:
+        """Close because the server does; return what is done when the handlers that hear of it have ended.
+
+        Args: `but_not` as in `at_work`.
+        """
+        sockets = self._sockets()
+        self.close(DisconnectReason.SERVER_SHUTTING_DOWN)
+        waited_for = [socket for socket in sockets if but_not is None or socket.worker is not but_not]
+        return [done for socket in waited_for if (done := socket.handlers_done()) is not None]
+
     def at_work(self, but_not: asyncio.Task[Any] | None = None) -> list[asyncio.Future[None]]:
         """Return what is done when the handlers of its sockets have ended and no acknowledgement is awaited.
 
@@ -172,7 +182,7 @@ class Connection(EventReceiver):
 
     def dismiss(self, socket: Socket) -> None:
         """Send one socket off. What its client has sent before it hears of that is on its way, and ignored."""
-        self._dismissed |= {socket.nsp.name}
+        self._dismissed = (*self._dismissed, socket.nsp.name)[-self._limits.max_namespaces_per_connection :]
         self._send(Packet(PacketType.DISCONNECT, socket.nsp.name))
         socket.leave_namespace(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
 
@@ -277,7 +287,7 @@ class Connection(EventReceiver):
         """Bring a client to a namespace's door."""
         name = namespace.name
         if name in self._dismissed:
-            self._dismissed = (self._dismissed - {name}) or NOBODY
+            self._dismissed = tuple(each for each in self._dismissed if each != name)
         namespace.announce()
         socket = make_socket(self, namespace, auth)
         if name == "/":
@@ -286,7 +296,9 @@ class Connection(EventReceiver):
             if self._others is None:
                 self._others = {}
             self._others[name] = socket
-        if namespace.middlewares and not (socket.recovered and namespace.recovery.options.skip_middlewares):
+        if not self.session.is_open:  # ended by who heard that the former connection of this client is gone
+            socket.leave_namespace(DisconnectReason.FORCED_SERVER_CLOSE)
+        elif namespace.middlewares and not (socket.recovered and namespace.recovery.options.skip_middlewares):
             start(self._admit(socket))
         else:
             self._accept(socket)
@@ -313,6 +325,8 @@ class Connection(EventReceiver):
                 self.close(DisconnectReason.TRANSPORT_CLOSE)
                 return
         socket.enter_namespace()
+        if not socket.connected:
+            return  # who was told of its room has sent it off
         if not self._send(Packet(PacketType.CONNECT, namespace.name, self.welcome(socket))):
             return
         if missed:

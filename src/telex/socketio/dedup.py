@@ -22,8 +22,8 @@ __all__ = ["MAX_KEY_LENGTH", "Dedup", "EventKey", "Outcome", "Outcomes", "check_
 MAX_KEY_LENGTH = 256
 """Characters of an id, and of a scope's name."""
 
-EventKey = tuple[str | int, str | int]
-"""A scope and an id in it."""
+EventKey = tuple[str | int, ...]
+"""A scope, an id in it, and where that is good."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +64,7 @@ class Dedup:
 
 
 def check_part(part: object, what: str) -> str | int:
-    """Check one half of an `EventKey`. Raises `TypeError` for anything but texts and integers, `ValueError` for more
+    """Check a part of an `EventKey`. Raises `TypeError` for anything but texts and integers, `ValueError` for more
     than `MAX_KEY_LENGTH` characters.
     """
     if isinstance(part, bool) or not isinstance(part, str | int):

@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
-from telex.socketio.reasons import DisconnectReason
-
 if TYPE_CHECKING:
     from telex.socketio.connection import Connection
     from telex.socketio.server import Server
@@ -25,8 +23,11 @@ CLOSED_PER_TURN = 64
 """Sessions closed in a row when they are overdue: the rest of the server wants its turn."""
 
 
-async def drain(server: Server, seconds: float) -> None:
-    """Send everybody off within so many seconds (see `Server.drain`); some may be left at the end."""
+async def drain(server: Server, seconds: float) -> set[asyncio.Future[None]]:
+    """Send everybody off within so many seconds (see `Server.drain`); some may be left at the end.
+
+    Returns: what is done when the handlers that heard of it have ended.
+    """
     if not 0 <= seconds < float("inf"):  # not NaN either
         raise ValueError(f"a server is drained within a number of seconds, not {seconds}")
     engine = server.engine
@@ -36,6 +37,7 @@ async def drain(server: Server, seconds: float) -> None:
     begin = loop.time()
     sessions = list(engine.sessions.values())
     busy: set[asyncio.Task[None]] = set()
+    farewells: set[asyncio.Future[None]] = set()
     try:
         for number, session in enumerate(sessions):
             moment = begin + seconds * number / len(sessions)
@@ -46,18 +48,28 @@ async def drain(server: Server, seconds: float) -> None:
             if session.is_open:
                 connection = cast("Connection", session.sink)
                 if connection.at_work(caller):
-                    busy.add(asyncio.create_task(send_off(connection, caller)))
+                    busy.add(asyncio.create_task(send_off(connection, caller, farewells)))
                 else:
-                    connection.close(DisconnectReason.SERVER_SHUTTING_DOWN)
+                    close(connection, caller, farewells)
         if busy:
             await asyncio.wait(busy, timeout=max(begin + seconds - loop.time(), 0))
     finally:
         for task in busy:
             task.cancel()
+    return farewells
 
 
-async def send_off(connection: Connection, caller: asyncio.Task[Any] | None) -> None:
+async def send_off(
+    connection: Connection, caller: asyncio.Task[Any] | None, farewells: set[asyncio.Future[None]]
+) -> None:
     """Close a connection as soon as nothing is under way on it."""
     while waiting := connection.at_work(caller):
         await asyncio.wait(waiting)
-    connection.close(DisconnectReason.SERVER_SHUTTING_DOWN)
+    close(connection, caller, farewells)
+
+
+def close(connection: Connection, caller: asyncio.Task[Any] | None, farewells: set[asyncio.Future[None]]) -> None:
+    """Close a connection, and note what is done when its last handlers have ended, until that is so."""
+    for done in connection.shut_down(caller):
+        farewells.add(done)
+        done.add_done_callback(farewells.discard)

@@ -141,7 +141,7 @@ class Namespace(Registry, Broadcaster, Listening):
         """Whether anything is registered, or anybody in it."""
         registered = (not self.listeners.is_empty, self.middlewares, self.server_side_handlers, self.rooms.watch)
         has_own_limit = self._server is not None and self._rate_limit is not self._server.rate_limit
-        return any(registered) or has_own_limit or bool(self.sockets)
+        return any(registered) or has_own_limit or bool(self._room_policies or self.sockets)
 
     # What a program registers (see `Listening`).
 
@@ -391,6 +391,9 @@ class Namespace(Registry, Broadcaster, Listening):
         self.overheard.discard(socket)
         self._backlogs.pop(socket, None)
         self.streams.close(socket)
+
+    def settle(self) -> None:
+        """Hear that nobody is away any more who may come back."""
 
     def opening(self, handler: Handler) -> Handler:
         """Return the handler that begins a stream (see `streaming`); from now on clients may stop theirs."""

@@ -65,6 +65,9 @@ MAX_PLAIN_NUMBER = 1e21
 # the attachment count and of the ack id, which the "-" tells apart.
 HEAD = re.compile(r"([0-6])(?:([0-9]+)-)?(?:(/[^,]*)(?:,|\Z))?([0-9]+)?")
 
+NOT_IN_NAMES = re.compile(r"[,\ud800-\udfff]")
+"""What the JSON form cannot have in a namespace's name, and other parsers may read."""
+
 
 @dataclass(slots=True)
 class Packet:
@@ -166,6 +169,8 @@ def check_packet(packet: Packet, limits: Limits, n_bytes: int) -> None:
         raise SocketPacketError("a namespace must be a text that starts with a slash")
     if len(namespace) > limits.max_namespace_length:
         raise SocketPacketError("the namespace's name is too long")
+    if NOT_IN_NAMES.search(namespace) is not None:
+        raise SocketPacketError("a namespace's name has no comma and no half of a character")
     if ack_id is None:
         if type_ is PacketType.ACK:
             raise SocketPacketError("an acknowledgement without an id")

@@ -100,8 +100,9 @@ class ParentNamespace(Namespace):
                     self.name,
                 )
             return None
+        child = ChildNamespace(name, self)
         self._n_made += 1
-        return self.server.take_in(ChildNamespace(name, self), self)
+        return self.server.take_in(child, self)
 
     def adopt(self, namespace: Namespace) -> None:
         """Make a namespace a child, which takes over what is registered here by now."""
@@ -133,6 +134,7 @@ class ChildNamespace(Namespace):
     def __init__(self, name: str, parent: ParentNamespace) -> None:
         super().__init__(name)
         self._parent = parent
+        self._ack_ids = parent._ack_ids  # its clients may answer what one of this name has asked before
         self._n_present = 0  # at the door or inside
         self._was_entered = False
 
@@ -149,8 +151,13 @@ class ChildNamespace(Namespace):
         """Let a socket go, and itself after the last if it is not to stay."""
         super().remove(socket)
         self._n_present -= 1
+        self.settle()
+
+    def settle(self) -> None:
+        """Go, unless somebody is here or may come back, or it is to stay."""
         is_kept = self._was_entered and not self.server.cleanup_empty_child_namespaces
-        if not self._n_present and not is_kept:
+        is_awaited = self.journal is not None and self.journal.is_absent(self.name)
+        if not (self._n_present or is_kept or is_awaited):
             self._parent.drop(self)
 
 

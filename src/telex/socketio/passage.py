@@ -168,13 +168,13 @@ def handler_jobs(socket: Socket, arrival: Arrival) -> list[Job]:
         if len(args) < handler.n_min:
             socket.nsp.log_misfit(handler, len(args))
             continue
+        if handler.is_stream and reply is None:
+            socket.nsp.log_unasked(handler)
+            continue
         listeners.take(event)
         if handler.is_once:
             socket.listeners_changed()
         if handler.is_stream:
-            if reply is None:
-                socket.nsp.log_unasked(handler)
-                continue
             handler = socket.nsp.opening(handler)
         if arrival.sent_id is not None:
             handler = socket.identify(handler, arrival.sent_id)

@@ -211,6 +211,7 @@ class Journal(Generic[Occupant]):
 
     Args: `deadlines` returns the queue of the loop that runs; `key` is secret, `make_pid` returns a new secret each
     time. `heartbeat` is how long a client that is gone may pass for present: what it was sent meanwhile is missed too.
+    `deserted` hears of a namespace from which nobody is away any more.
     **Cost**: an event costs O(those who are sent it or miss it), a return O(what was missed).
     """
 
@@ -222,18 +223,18 @@ class Journal(Generic[Occupant]):
         key: bytes,
         make_pid: Callable[[], str],
         deadlines: Callable[[], Deadlines],
+        deserted: Callable[[str], None] = lambda namespace: None,
     ) -> None:
         self.options = options
         self._retention = options.max_disconnection_duration + heartbeat
         self._key = key
         self._make_pid = make_pid
         self._deadlines = deadlines
+        self._deserted = deserted
         self._number = 0  # of the last event
         self._seats: dict[str, Seat[Occupant]] = {}  # by pid
         self._absent: dict[str, Absent[Occupant]] = {}  # by namespace
-        self._leavers: OrderedDict[Seat[Occupant], None] = (
-            OrderedDict()
-        )  # those absent, in the order in which they left
+        self._leavers: OrderedDict[Seat[Occupant], None] = OrderedDict()  # who is absent, in order
         self._entries: deque[Entry] = deque()  # by age
         self._n_bytes = 0
         self._alarm: Deadline | None = None
@@ -284,8 +285,6 @@ class Journal(Generic[Occupant]):
         absent = self._absent.setdefault(seat.namespace, Absent())
         absent.remove(seat)
         absent.add(seat)
-        if len(self._leavers) > self.options.max_sessions:
-            self.forget(next(iter(self._leavers)))
 
     def claim(self, seat: Seat[Occupant], offset: object) -> int | None:
         """Have an absent client back: return the number of the last event it has; None, and its seat is over, where
@@ -373,6 +372,8 @@ class Journal(Generic[Occupant]):
     def _await_return(self, seat: Seat[Occupant]) -> None:
         seat.expires = self._deadlines().now() + self.options.max_disconnection_duration
         self._leavers[seat] = None
+        if len(self._leavers) > self.options.max_sessions:
+            self.forget(next(iter(self._leavers)))
         self._set_alarm(seat.expires)
 
     def _end_absence(self, seat: Seat[Occupant]) -> None:
@@ -380,6 +381,7 @@ class Journal(Generic[Occupant]):
         absent.remove(seat)
         if not absent.seats:
             del self._absent[seat.namespace]
+            self._deserted(seat.namespace)
 
     # Events.
 
@@ -393,10 +395,10 @@ class Journal(Generic[Occupant]):
         out = set().union(*map(absent.members_of, excluded))
         return [seat for seat in found if seat not in out]
 
-    def is_absent(self, namespace: str, sid: str) -> bool:
-        """Whether this is the id of a client that is away."""
+    def is_absent(self, namespace: str, sid: str | None = None) -> bool:
+        """Whether this is the id of a client that is away; without an id, whether anybody is away."""
         absent = self._absent.get(namespace)
-        return absent is not None and sid in absent.seats
+        return absent is not None and (sid is None or sid in absent.seats)
 
     def write(
         self, namespace: str, encode: Callable[[str], Sequence[Packet]], seats: Sequence[Seat[Occupant]]

@@ -60,9 +60,9 @@ def event_id() -> str | None:
     return _event_id.get()
 
 
-def write_event_id(namespace: str, event: str, key: EventKey) -> str:
+def write_event_id(namespace: str, event: str, scope: str | int, sent_id: str | int) -> str:
     """Write an event's id, such that no two are the same."""
-    return json.dumps([namespace, event, *key], ensure_ascii=False, separators=(",", ":"))
+    return json.dumps([namespace, event, scope, sent_id], ensure_ascii=False, separators=(",", ":"))
 
 
 def read_client(auth: Mapping[str, Any]) -> str | None:
@@ -96,7 +96,7 @@ def identify(handler: Handler, namespace: str, sent_id: str) -> Handler:
     function = handler.function
     if isinstance(function, Deduplicated):
         return replace(handler, function=partial(function.run, sent_id))
-    return replace(handler, function=with_id(function, write_event_id(namespace, handler.name, ("", sent_id))))
+    return replace(handler, function=with_id(function, write_event_id(namespace, handler.name, "", sent_id)))
 
 
 def with_id(function: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -160,7 +160,7 @@ class Deduplicated:
         loop = asyncio.get_running_loop()
         done = self._is_running[key] = loop.create_future()
         former = _event_id.get()
-        _event_id.set(write_event_id(socket.nsp.name, self._name, key))
+        _event_id.set(write_event_id(socket.nsp.name, self._name, *key[:2]))
         try:
             result = await self._call(socket, args)
             self._outcomes.put(key, result, loop.time())
@@ -190,7 +190,8 @@ class Deduplicated:
         if found is None:
             return None
         scope = "" if options.scope is None else options.scope(socket)
-        return check_part(scope, "the scope of an event"), check_part(found, "the id of an event")
+        # A parent's handler is one for all its children.
+        return check_part(scope, "the scope of an event"), check_part(found, "the id of an event"), socket.nsp.name
 
 
 def deduplicate(handler: Handler, options: Dedup) -> Handler:

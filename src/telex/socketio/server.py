@@ -144,7 +144,7 @@ class Server(Broadcaster, Listening):
         self.client_limit = None if most is None else RateLimit(most, policy="close")
         cors = Cors(cors_allowed_origins, credentials=cors_credentials, headers=cors_headers)
         self.client_files = None if serve_client is None else ClientFiles(serve_client, cors)
-        self.journal = make_journal(connection_state_recovery, self.limits)
+        self.journal = make_journal(connection_state_recovery, self.limits, self._deserted)
         self.parser = as_parser(parser)
         # Of the short way in, which knows the JSON parser's text only.
         self.event_parser = EventParser(self.limits) if self.parser is JSON else None
@@ -289,8 +289,7 @@ class Server(Broadcaster, Listening):
         **Cancellation**: stops the draining, and nobody new is let in; what is still there is `close`'s.
         Raises `ValueError` for what is no number of seconds, `RuntimeError` as `close`; nothing is changed then.
         """
-        await drain(self, seconds)
-        await self.close()
+        await self._close(await drain(self, seconds))
 
     async def close(self) -> None:
         """Disconnect everybody with "server shutting down"; wait until what was sent has left and handlers have ended.
@@ -299,10 +298,14 @@ class Server(Broadcaster, Listening):
         would do so in the same second, `drain` is kinder.
         Raises `RuntimeError` on another event loop than that of the clients; nothing is changed then.
         """
+        await self._close(set())
+
+    async def _close(self, farewells: set[asyncio.Future[None]]) -> None:
+        """Close, and wait also for the handlers that hear of clients who were sent off before."""
         self.engine.check_loop()
         loop = asyncio.get_running_loop()
         end = loop.time() + self.limits.close_timeout
-        at_work: set[asyncio.Future[None]] = set()
+        at_work = set(farewells)
         for namespace in list(self.namespaces.values()):  # children go with their last socket
             for socket in list(namespace.sockets.values()):
                 socket.leave_namespace(DisconnectReason.SERVER_SHUTTING_DOWN)
@@ -325,13 +328,18 @@ class Server(Broadcaster, Listening):
         self._new_namespace = function
         return function
 
+    def _deserted(self, name: str) -> None:
+        namespace = self.namespaces.get(name)
+        if namespace is not None:
+            namespace.settle()
+
     def _open_session(self, session: Session, request: Opening) -> Connection:
         if session.protocol == Session.protocol:
             return Connection(self, session, request, self.limits)
         return ConnectionV4.begin(self, session, request, self.limits)
 
 
-def make_journal(recovery: bool | Recovery, limits: Limits) -> Journal[Socket] | None:
+def make_journal(recovery: bool | Recovery, limits: Limits, deserted: Callable[[str], None]) -> Journal[Socket] | None:
     """Read the `connection_state_recovery` option."""
     if recovery is False:
         return None
@@ -344,6 +352,7 @@ def make_journal(recovery: bool | Recovery, limits: Limits) -> Journal[Socket] |
         key=token_bytes(KEY_BYTES),
         make_pid=lambda: token_text(PID_BYTES),
         deadlines=lambda: deadlines_of(asyncio.get_running_loop()),
+        deserted=deserted,
     )
 
 

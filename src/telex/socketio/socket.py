@@ -520,6 +520,16 @@ class Socket(Emitter, Listening):
             for handler in tuple(listeners.outgoing):
                 call(Job(handler, (self, event, *args)))
 
+    def be_overheard(self, event: str, args: Sequence[Any]) -> None:
+        """Tell them, if there are any."""
+        if self in self.nsp.overheard:
+            self.tell_outgoing(event, args)
+
+    @property
+    def present(self) -> Socket:
+        """The socket that its client has now, if it is back with another one; else itself."""
+        return self if self.stay is None else self.stay.seat.present or self
+
     def enter_namespace(self) -> None:
         """Begin: the middlewares have let it in."""
         self.state = State.CONNECTED
@@ -596,7 +606,7 @@ class Socket(Emitter, Listening):
         if reason not in RECOVERABLE or not (was_let_in or self.stay.is_recovered):
             recovery.forget(seat)
         elif was_let_in:
-            recovery.leave(seat, self.nsp.rooms.rooms_of(self), self._data)
+            recovery.leave(seat, self.nsp.rooms.rooms_of(self), self.data)
         else:
             recovery.release(seat)
 
@@ -667,8 +677,8 @@ class SocketOperator:
         socket, flags = self._socket, self._flags
         socket.check_thread()
         if callback is None:
-            if socket.send_event(event, args, flags) and socket in socket.nsp.overheard:
-                socket.tell_outgoing(event, args)
+            if socket.send_event(event, args, flags):
+                socket.present.be_overheard(event, args)
         else:
             self._ask_back(event, args, callback)
         return Sent(socket)
@@ -712,8 +722,8 @@ class SocketOperator:
         ack_id = socket.nsp.next_ack_id()
         packets = socket.nsp.encode_event(event, args, ack_id=ack_id, compress=flags.compress)
         is_sent = socket.ask(packets, ack_id, answer, flags)
-        if is_sent and socket in socket.nsp.overheard:
-            socket.tell_outgoing(event, args)
+        if is_sent:
+            socket.present.be_overheard(event, args)
         return ack_id, is_sent
 
     def _ask_back(self, event: str, args: Sequence[Any], callback: Callable[..., Any]) -> None:
