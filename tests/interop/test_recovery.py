@@ -30,7 +30,6 @@ def client() -> Iterator[NodeScript]:
 def server(request: pytest.FixtureRequest) -> Iterator[ServerProgram]:
     with start(request.param, "recovery") as program:
         yield program
-        program.kill()  # which does not wait for those who were cut off for good
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
