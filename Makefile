@@ -26,7 +26,7 @@ demo:
 	@exec $(BIN)/python scripts/demo
 
 test:
-	@scripts/setup python node browser
+	@scripts/setup python node browser redis
 	@$(MAKE) --no-print-directory lint
 	@if ! $(BIN)/python -c 'import sys, telex.native; sys.exit(telex.native.describe() != "native")'; then \
 		echo "telex: tests, on the pure Python twins alone: nothing is compiled here"; \

@@ -12,7 +12,12 @@ const SWITCHES = [
   "--disable-sync",
 ];
 
-export const launch = (executablePath) => chromium.launch({ executablePath, headless: true, args: SWITCHES });
+export const launch = async (executablePath) => {
+  // Left to itself, SIGTERM would close the browser, and the script would go on.
+  const browser = await chromium.launch({ executablePath, headless: true, args: SWITCHES, handleSIGTERM: false });
+  process.on("SIGTERM", () => browser.close().finally(() => process.exit()));
+  return browser;
+};
 
 /** Note what a page complains of: errors that nothing caught, and errors on its console. */
 export const complaints = (page) => {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.processes import ServerProgram
@@ -15,9 +17,14 @@ RUNNERS = {
 TRANSPORTS = ["polling", "websocket", "upgrade"]
 
 
-def start(runner: str, program: str, *, port: int = 0, **env: str) -> ServerProgram:
-    """Start `servers/PROGRAM.py` with the environment given, on a free port unless one is named."""
-    return ServerProgram(
-        [*RUNNERS[runner], f"{program}:io", "--app-dir", HERE / "servers", "--host", "127.0.0.1", "--port", str(port)],
-        env=env,
-    )
+@contextlib.contextmanager
+def start(runner: str, program: str, *, port: int = 0, **env: str) -> Iterator[ServerProgram]:
+    """Run `servers/PROGRAM.py` with the environment given, on a free port unless one is named.
+
+    In the end it is killed, unless it has ended before: it would wait for clients that a scene cut off for good.
+    """
+    arguments = [f"{program}:io", "--app-dir", HERE / "servers", "--host", "127.0.0.1", "--port", str(port)]
+    with ServerProgram([*RUNNERS[runner], *arguments], env=env) as server:
+        yield server
+        if server.returncode is None:
+            server.kill()

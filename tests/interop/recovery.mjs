@@ -39,7 +39,9 @@ const enter = async (stage, { room = true } = {}) => {
     const { id } = socket;
     const disconnected = listen(socket, "disconnect");
     if (stage.options.transport === "polling") {
-      await stage.ask("wait for a poll"); // else nobody notices before the next heartbeat
+      // Nobody would notice before the next heartbeat, were there no poll that waits: so let all come that was said.
+      await whoami(socket);
+      await stage.ask("wait for a poll");
     }
     await stage.ask("cut the way");
     await disconnected.next();

@@ -1,9 +1,8 @@
-"""What an event does is done once, by stores that are real: SQLite, and a Redis server where there is one."""
+"""What an event does is done once, by stores that are real: SQLite, and a Redis server of the test's own."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import logging
 import shutil
@@ -13,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+import redis.asyncio
 
 import telex
 from telex.socketio.reliable import _event_id
 from tests.socketio.harness import Client, join, run
-from tests.support.processes import Program
+from tests.support.processes import Program, ProgramError
 
 DEDUP = telex.Dedup(key=lambda number: number, scope=None, max_events=1)
 """One that soon forgets, as a server does that is started anew."""
@@ -274,23 +275,22 @@ def test_a_plain_function_that_returns_an_awaitable_is_no_plain_function(shop: S
 
 @pytest.fixture(scope="module")
 def redis_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a server of our own, and return its socket."""
+    """Start a server, and return its socket: a free port might be taken before it listens."""
     program = shutil.which("redis-server")
-    if program is None or importlib.util.find_spec("redis") is None:
-        pytest.skip("needs redis-server (Debian: redis-server) and redis-py (pip: redis)")
+    if program is None:
+        raise ProgramError("no redis-server was found; `scripts/setup redis` brings one")
     folder = tmp_path_factory.mktemp("redis")
     path = str(folder / "socket")
-    with Program([program, "--port", "0", "--unixsocket", path, "--save", "", "--dir", str(folder)]) as server:
+    arguments = [program, "--port", "0", "--unixsocket", path, "--save", "", "--dir", str(folder)]
+    with Program(arguments, env={"LD_PRELOAD": ""}) as server:  # the sanitizers watch what is ours
         server.wait_for("ready to accept connections")
         yield path
 
 
 @pytest.mark.parametrize("decode", [False, True])
 def test_redis_for_coroutine_functions(redis_path: str, decode: bool, in_event: str) -> None:
-    from redis.asyncio import Redis  # noqa: PLC0415  # not on every machine
-
     async def main() -> None:
-        async with Redis(unix_socket_path=redis_path, decode_responses=decode) as client:
+        async with redis.asyncio.Redis(unix_socket_path=redis_path, decode_responses=decode) as client:
             await client.flushall()
             begun, gate = asyncio.Event(), asyncio.Event()
             runs: list[int] = []
@@ -320,9 +320,7 @@ def test_redis_for_coroutine_functions(redis_path: str, decode: bool, in_event: 
 
 
 def test_redis_for_plain_functions(redis_path: str, in_event: str) -> None:
-    from redis import Redis  # noqa: PLC0415  # not on every machine
-
-    with Redis(unix_socket_path=redis_path) as client:
+    with redis.Redis(unix_socket_path=redis_path) as client:
         client.flushall()
         runs: list[int] = []
         store = telex.RedisStore(client, prefix="shop:", window=5)
@@ -335,9 +333,7 @@ def test_redis_for_plain_functions(redis_path: str, in_event: str) -> None:
 def test_a_lease_that_was_too_short_is_reported(
     redis_path: str, in_event: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from redis import Redis  # noqa: PLC0415  # not on every machine
-
-    with Redis(unix_socket_path=redis_path) as client:
+    with redis.Redis(unix_socket_path=redis_path) as client:
         client.flushall()
         store, other = telex.RedisStore(client), telex.RedisStore(client)
 

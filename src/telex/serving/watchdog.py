@@ -104,12 +104,11 @@ class Watchdog:
             loop = self._loop()
             if loop is None or loop.is_closed():
                 return
-            suspect = self._look(loop, suspect)
+            suspect = self._look(loop, suspect, time.monotonic())
             del loop
 
-    def _look(self, loop: asyncio.AbstractEventLoop, suspect: _Suspect | None) -> _Suspect | None:
+    def _look(self, loop: asyncio.AbstractEventLoop, suspect: _Suspect | None, now: float) -> _Suspect | None:
         """Look once, with what was seen before; return what is seen now."""
-        now = time.monotonic()
         frame = outermost(frames_of(sys._current_frames().get(self._thread_id)))
         if suspect is not None and frame is suspect.frame and not suspect.is_over:
             suspect.last = now
