@@ -53,5 +53,5 @@ def describe() -> str:
     if len(names) == len(COMPILED):
         return "native"
     if names:
-        return f"native {' and '.join(names)} only"
+        return f"native but for {' and '.join(name for name in COMPILED if name not in names)}"
     return "pure Python (TELEX_PURE)" if _is_pure else "pure Python"
