@@ -419,3 +419,19 @@ def test_what_a_former_socket_sends_is_overheard_where_it_goes() -> None:
         assert heard == [(person.socket, "late", 1), (person.socket, "ask")]
 
     run(main)
+
+
+def test_an_event_that_gives_way_is_not_told_as_a_client_that_left(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        io = telex.Server(limits=telex.Limits(send_buffer_high=100), connection_state_recovery=True)
+        client, socket = await join(io)
+        client.hold()
+        socket.emit("large", "x" * 200)
+        socket.latest("k").emit("ask", 1, callback=print)
+        socket.latest("k").emit("ask", 2, callback=print)
+        assert "without acknowledging" not in caplog.text
+        client.leave()
+        await settle()
+        assert caplog.text.count("without acknowledging the event 'ask'") == 1  # the one that was not replaced
+
+    run(main)

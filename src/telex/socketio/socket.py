@@ -734,7 +734,7 @@ class SocketOperator:
                 alarm.cancel()
             if values is not None:
                 call(Job(Handler(callback, f"the acknowledgement of {event}", 0, None, False), values))
-            elif self._socket.stay is not None:
+            elif self._socket.stay is not None and not self._socket.connected:
                 # Whoever recovers its clients relies on nothing being lost without a word.
                 logger.warning("a client has left without acknowledging the event %r", event)
 
