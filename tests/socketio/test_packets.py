@@ -281,6 +281,8 @@ def bad(type_: object = EVENT, namespace: object = "/", data: object = None, ack
         (bad(namespace=""), "starts with a slash"),
         (bad(namespace=b"/"), "starts with a slash"),
         (bad(namespace=None), "starts with a slash"),
+        (bad(namespace="/a,b"), "no comma"),
+        (bad(namespace="/a\ud800"), "no half of a character"),
         (bad(ACK, data=[]), "without an id"),
         (bad(ack_id=-1), "acknowledgement id"),
         (bad(ack_id=MAX_ACK_ID + 1), "acknowledgement id"),
