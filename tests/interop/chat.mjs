@@ -15,6 +15,18 @@ const [executable, pictures] = process.argv.slice(2);
 await mkdir(pictures, { recursive: true });
 const browser = await launch(executable);
 
+/** Type until somebody has seen it: that one types is a volatile event, so any of them may be lost. */
+const typeUntil = async (person, seen) => {
+  let isOver = false;
+  const over = seen.finally(() => {
+    isOver = true;
+  });
+  while (!isOver) {
+    await person.page.locator("#message").pressSequentially(".", { delay: 200 });
+  }
+  await over;
+};
+
 /** Open the chat in a window of its own, as somebody with that name. */
 const comeIn = async ({ options, afterwards }, name, { room = "lobby", ...look } = {}) => {
   const context = await browser.newContext({ viewport: DESK, ...look });
@@ -117,7 +129,7 @@ const scenes = {
 
     // One types and the other sees it, until the message comes.
     await ada.page.locator("#message").pressSequentially("Good evening, Gr");
-    await grace.page.locator("#typing", { hasText: "Ada" }).waitFor();
+    await typeUntil(ada, grace.page.locator("#typing", { hasText: "Ada" }).waitFor());
     await say(ada, "Good evening, Grace 🌇");
     await message(grace, "Ada", "Good evening, Grace 🌇").waitFor();
     await grace.page.locator("#typing", { hasText: "Ada" }).waitFor({ state: "detached" });
