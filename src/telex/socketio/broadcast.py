@@ -306,10 +306,10 @@ class BroadcastOperator(Broadcaster):
     def _post(self, sockets: Sequence[Socket], packets: Sequence[Packet], flags: Flags) -> list[Socket]:
         """Send to each as it can take it, those that keep up as one crowd; return those that did not lose it."""
         crowd: list[Socket] = []
-        others = sockets
-        if not flags.volatile:
-            crowd = [socket for socket in sockets if socket.connection.session.takes_at_once]
-            others = [socket for socket in sockets if not socket.connection.session.takes_at_once]
+        others: list[Socket] = []
+        for socket in sockets:
+            in_crowd = not flags.volatile and socket.connection.session.takes_at_once
+            (crowd if in_crowd else others).append(socket)
         self._send(crowd, packets)
         return crowd + [socket for socket in others if socket.post(packets, flags)]
 

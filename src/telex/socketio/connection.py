@@ -166,8 +166,7 @@ class Connection(EventReceiver):
         """
         sockets = self._sockets()
         self.close(DisconnectReason.SERVER_SHUTTING_DOWN)
-        waited_for = [socket for socket in sockets if but_not is None or socket.worker is not but_not]
-        return [done for socket in waited_for if (done := socket.handlers_done()) is not None]
+        return [done for socket in not_run_by(but_not, sockets) if (done := socket.handlers_done()) is not None]
 
     def at_work(self, but_not: asyncio.Task[Any] | None = None) -> list[asyncio.Future[None]]:
         """Return what is done when the handlers of its sockets have ended and no acknowledgement is awaited.
@@ -175,9 +174,8 @@ class Connection(EventReceiver):
         Args: `but_not` is a task that is not waited for: a handler that asks this itself.
         """
         found: list[asyncio.Future[None]] = []
-        for socket in self._sockets():
-            if but_not is None or socket.worker is not but_not:
-                found += filter(None, (socket.handlers_done(), socket.acks_done()))
+        for socket in not_run_by(but_not, self._sockets()):
+            found += filter(None, (socket.handlers_done(), socket.acks_done()))
         return found
 
     def dismiss(self, socket: Socket) -> None:
@@ -432,6 +430,11 @@ class Connection(EventReceiver):
         what = "attachments" if self._decoder is not None else "a CONNECT packet"
         logger.info("closed the connection of %s: %s did not come in time", self._opening.unpack().remote_address, what)
         self.close(DisconnectReason.FORCED_CLOSE)
+
+
+def not_run_by(task: asyncio.Task[Any] | None, sockets: Sequence[Socket]) -> list[Socket]:
+    """Return the sockets whose handlers another task runs than this one, if it is one."""
+    return [socket for socket in sockets if task is None or socket.worker is not task]
 
 
 async def run_middlewares(socket: Socket) -> dict[str, Any] | None:

@@ -99,14 +99,14 @@ class Namespace(Registry, Broadcaster, Listening):
     def __repr__(self) -> str:
         return f"<Namespace {self.name} with {len(self.sockets)} sockets>"
 
-    def bind(self, server: Server, limits: Limits, slow_consumers: SlowConsumers = SlowConsumers.CLOSE) -> None:
+    def bind(self, server: Server) -> None:
         """Make this a namespace of a server."""
         if self._server is not None:
             raise ValueError(f"the namespace {self.name!r} belongs to a server already")
         self._server = server
-        self.limits = limits
-        self.slow_consumers = slow_consumers
-        self.streams = Streams(limits)
+        self.limits = server.limits
+        self.slow_consumers = server.slow_consumers
+        self.streams = Streams(server.limits)
         self.journal = server.journal
         self.parser = server.parser
         if self._rate_limit is None:
@@ -406,22 +406,16 @@ class Namespace(Registry, Broadcaster, Listening):
 
     def log_unasked(self, handler: Handler) -> None:
         """Say, once for each handler, that a client called for a stream and did not ask for its id."""
-        if handler.name not in self._misfits:
-            self._misfits.add(handler.name)
-            logger.warning(
-                "an event %r came without an acknowledgement, which a stream needs; dropped, as others will be",
-                handler.name,
-            )
+        self._warn_once(handler, "without an acknowledgement, which a stream needs")
 
     def log_misfit(self, handler: Handler, n_args: int) -> None:
         """Say, once for each handler, that a client sent an event with too few arguments."""
+        self._warn_once(handler, f"with {n_args} arguments, fewer than its handler needs")
+
+    def _warn_once(self, handler: Handler, how: str) -> None:
         if handler.name not in self._misfits:
             self._misfits.add(handler.name)
-            logger.warning(
-                "an event %r came with %d arguments, fewer than its handler needs; dropped, as others will be",
-                handler.name,
-                n_args,
-            )
+            logger.warning("an event %r came %s; dropped, as others will be", handler.name, how)
 
     def _collect_methods(self) -> None:
         for name, _ in inspect.getmembers(type(self), callable):

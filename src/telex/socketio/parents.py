@@ -17,14 +17,12 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from telex.errors import AckTimeout
-from telex.socketio.backlog import SlowConsumers
 from telex.socketio.broadcast import BroadcastOperator, Sent
 from telex.socketio.handlers import is_being_cancelled
 from telex.socketio.namespace import Namespace
 from telex.socketio.rates import RateLimit
 
 if TYPE_CHECKING:
-    from telex.limits import Limits
     from telex.socketio.remote import RemoteSocket
     from telex.socketio.server import Server
     from telex.socketio.socket import Socket
@@ -64,9 +62,9 @@ class ParentNamespace(Namespace):
     def __repr__(self) -> str:
         return f"<ParentNamespace {self.name} with {len(self.children)} children>"
 
-    def bind(self, server: Server, limits: Limits, slow_consumers: SlowConsumers = SlowConsumers.CLOSE) -> None:
+    def bind(self, server: Server) -> None:
         """Make this a parent of a server's, under a name that no client can ask for."""
-        super().bind(server, limits, slow_consumers)
+        super().bind(server)
         self.name = server.parents.next_name()
 
     async def matches(self, name: str, auth: Mapping[str, Any]) -> bool:

@@ -198,7 +198,7 @@ class Server(Broadcaster, Listening):
         if isinstance(namespace, ParentNamespace):
             if self.parents.get(namespace.match) is not None:
                 raise ValueError("there is a parent namespace of this pattern or predicate already")
-            namespace.bind(self, self.limits, self.slow_consumers)
+            namespace.bind(self)
             self.parents.add(namespace)
             return namespace
         old = self.namespaces.get(namespace.name)
@@ -212,7 +212,7 @@ class Server(Broadcaster, Listening):
 
     def take_in(self, namespace: AnyNamespace, parent: ParentNamespace | None) -> AnyNamespace:
         """Make a namespace one of this server's, below the parent that its name belongs to, and tell of it."""
-        namespace.bind(self, self.limits, self.slow_consumers)
+        namespace.bind(self)
         if parent is not None:
             parent.adopt(namespace)
         self.namespaces[namespace.name] = namespace

@@ -414,11 +414,10 @@ class Socket(Emitter, Listening):
         return True
 
     def _ask_present(self, packets: Sequence[Packet], ack_id: int, answer: Answer, flags: Flags) -> bool:
-        if self._acks is None:
-            self._acks = Acks(self.nsp.limits.max_pending_acks)
-        self._acks.expect(ack_id, answer)
+        acks = self._awaited
+        acks.expect(ack_id, answer)
         if not self.post(packets, flags, ack_id):
-            self._acks.forget(ack_id)
+            acks.forget(ack_id)
             return False
         self._regulate()
         return True
@@ -504,6 +503,13 @@ class Socket(Emitter, Listening):
         return self._inbox
 
     @property
+    def _awaited(self) -> Acks:
+        """What its client owes, made when it is first asked for something."""
+        if self._acks is None:
+            self._acks = Acks(self.nsp.limits.max_pending_acks)
+        return self._acks
+
+    @property
     def meter(self) -> Meter:
         """What counts its events against rate limits, made when it is first asked for."""
         if self._meter is None:
@@ -550,10 +556,8 @@ class Socket(Emitter, Listening):
             if entry.ask is None:
                 packets += entry.packets
                 continue
-            if self._acks is None:
-                self._acks = Acks(self.nsp.limits.max_pending_acks)
             try:
-                self._acks.expect(entry.ask.ack_id, entry.ask.answer)
+                self._awaited.expect(entry.ask.ack_id, entry.ask.answer)
             except TooManyAcks:
                 entry.ask.answer(None)
             else:

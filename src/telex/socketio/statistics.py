@@ -90,7 +90,7 @@ class NamespaceStatistics(TypedDict):
     closed_for_rate: int
 
 
-class ServerStatistics(TypedDict):
+class ServerStatistics(NamespaceStatistics):
     """Say how many there are, and what waits: the sums over all connections and namespaces.
 
     sessions: Engine.IO sessions, each a client's connection; `transports` counts them by what carries them now.
@@ -102,18 +102,6 @@ class ServerStatistics(TypedDict):
     sessions: int
     transports: dict[str, int]
     namespaces: int
-    sockets: int
-    buffered_bytes: int
-    queued_events: int
-    pending_acks: int
-    rooms: int
-    streams: int
-    lagging: int
-    paused: int
-    dropped: Dropped
-    delayed_events: int
-    dropped_events: int
-    closed_for_rate: int
     recovery_absent: int
     recovery_events: int
     recovery_bytes: int
