@@ -87,3 +87,25 @@ export const listen = (emitter, event) => {
         : inTime(new Promise((resolve) => waiting.push(resolve)), `"${event}"`),
   };
 };
+
+/** Wait until a client's connection, of either version, goes over a transport of that name. */
+export const carriedBy = async (socket, name) => {
+  const { engine } = socket.io;
+  if (engine.transport.name !== name) {
+    await inTime(new Promise((resolve) => engine.once("upgrade", resolve)), `the upgrade to ${name}`);
+  }
+  assert.equal(engine.transport.name, name);
+};
+
+/** Return what waits until a socket has left "/", and tells the reason: `observer` is told of every one that does. */
+export const departures = (observer) => {
+  const gone = listen(observer, "gone");
+  return async (sid) => {
+    for (;;) {
+      const [id, reason] = await gone.next();
+      if (id === sid) {
+        return reason;
+      }
+    }
+  };
+};

@@ -2,7 +2,7 @@
 // alike. `servers/conversation.py` is what they talk to. "jsonp" is a transport here: polling as pages did it that had
 // nothing better.
 
-import { assert, bytes as array, inTime, listen } from "./check.mjs";
+import { assert, bytes as array, carriedBy, departures, inTime, listen } from "./check.mjs";
 
 // The one kind of bytes that this client takes in Node and in a browser.
 const bytes = (...args) => array(...args).buffer;
@@ -56,28 +56,10 @@ const askForAll = (socket, ...args) =>
   inTime(new Promise((resolve) => socket.emit(...args, (...values) => resolve(values))), `the answer to ${args[0]}`);
 
 /** Wait until the connection goes over the transport that it is to end up with. */
-const settled = async (stage, socket) => {
-  const name = isPolling(stage) ? "polling" : "websocket";
-  const { engine } = socket.io;
-  if (engine.transport.name !== name) {
-    await inTime(new Promise((resolve) => engine.once("upgrade", resolve)), `the upgrade to ${name}`);
-  }
-  assert.equal(engine.transport.name, name);
-};
+const settled = (stage, socket) => carriedBy(socket, isPolling(stage) ? "polling" : "websocket");
 
 /** Let one come in who is told of every socket that leaves "/", with its reason. */
-const observe = async (stage) => {
-  const observer = await enter(stage, "/observer");
-  const gone = listen(observer, "gone");
-  return async (sid) => {
-    for (;;) {
-      const [id, reason] = await gone.next();
-      if (id === sid) {
-        return reason;
-      }
-    }
-  };
-};
+const observe = async (stage) => departures(await enter(stage, "/observer"));
 
 // Characters of every length in UTF-8 and in UTF-16, those that end a line in a script, and what JSONP escapes.
 const TEXTS = [

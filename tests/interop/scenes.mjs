@@ -2,7 +2,7 @@
 // browser alike. `servers/conversation.py` is what they talk to. Of the client's options only `transports` differs
 // from the default, and for the upgrade not even that; with another parser than JSON's, that one too.
 
-import { assert, bytes, inTime, listen } from "./check.mjs";
+import { assert, bytes, carriedBy, departures, inTime, listen } from "./check.mjs";
 
 const TRANSPORTS = { polling: { transports: ["polling"] }, websocket: { transports: ["websocket"] }, upgrade: {} };
 
@@ -36,28 +36,8 @@ export const connected = async (socket) => {
   }
 };
 
-/** Wait until the connection goes over a transport of that name. */
-const carriedBy = async (socket, name) => {
-  const { engine } = socket.io;
-  if (engine.transport.name !== name) {
-    await inTime(new Promise((resolve) => engine.once("upgrade", resolve)), `the upgrade to ${name}`);
-  }
-  assert.equal(engine.transport.name, name);
-};
-
 /** Let one come in who is told of every socket that leaves "/", with its reason. */
-const observe = async (stage) => {
-  const observer = await enter(stage, "/observer");
-  const gone = listen(observer, "gone");
-  return async (sid) => {
-    for (;;) {
-      const [id, reason] = await gone.next();
-      if (id === sid) {
-        return reason;
-      }
-    }
-  };
-};
+const observe = async (stage) => departures(await enter(stage, "/observer"));
 
 const VALUES = [
   "text",
