@@ -12,7 +12,7 @@ import websockets.typing
 
 from telex.limits import Limits
 from telex.websocket import Connection, ConnectionClosed, DeflateOptions, HandshakeError, InvalidStatus, State, connect
-from telex.websocket.client import default_context
+from telex.websocket.dialing import default_context
 from telex.websocket.frames import Opcode
 from tests.websocket.raw import ACCEPT, RESPONSE, RawPeer, answer_key, raw_server, run, until
 

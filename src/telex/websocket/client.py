@@ -1,29 +1,29 @@
 """Open plain WebSocket connections on asyncio.
 
-Rule of this module: it connects a stream, leads it through the opening handshake and hands out a `Connection`; what is
-right and wrong in a handshake is `handshake.py`'s to say.
+Rule of this module: it leads a stream through the opening handshake and hands out a `Connection`. How there comes to be
+a stream is `dialing.py`'s, what is right and wrong in a handshake `handshake.py`'s to say.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import os
 import socket
 import ssl as ssl_module
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from telex.errors import HandshakeError
 from telex.limits import Limits
-from telex.streams import AsyncioStream, Stream, poll_of, take_descriptor
+from telex.streams import Stream
 from telex.tokens import token_bytes
 from telex.websocket.api import Connection
 from telex.websocket.connection import Role
 from telex.websocket.deflate import DeflateOptions
+from telex.websocket.dialing import Way, dial
 from telex.websocket.handshake import (
     Request,
+    Response,
     ResponseReader,
     Url,
     build_request,
@@ -34,9 +34,6 @@ from telex.websocket.handshake import (
 from telex.websocket.receivers import Listener
 
 __all__ = ["connect"]
-
-HAPPY_EYEBALLS_DELAY = 0.25
-"""Seconds until the next address is tried beside the one that has not answered yet (RFC 8305 §5)."""
 
 
 def connect(
@@ -80,19 +77,7 @@ def connect(
     request.encode()
     if ssl is not None and not where.is_secure:
         raise ValueError("an ssl context was given for a URL that is not wss://")
-    target: dict[str, Any] = {}
-    if sock is not None:
-        target["sock"] = sock
-    else:
-        target |= {"host": where.host, "port": where.port}
     limits = limits or Limits()
-    timeout = limits.handshake_timeout if open_timeout is None else open_timeout
-    if where.is_secure:
-        target |= {
-            "ssl": ssl,
-            "server_hostname": server_hostname or where.host,
-            "ssl_handshake_timeout": timeout,
-        }
     return Connecting(
         _Plan(
             url=where,
@@ -103,8 +88,8 @@ def connect(
             deflate=options,
             keepalive=keepalive,
             limits=limits,
-            timeout=timeout,
-            target=target,
+            timeout=limits.handshake_timeout if open_timeout is None else open_timeout,
+            way=Way(ssl=ssl, server_hostname=server_hostname, sock=sock),
         )
     )
 
@@ -129,87 +114,69 @@ class Connecting:
 
     async def _open(self) -> Connection:
         plan = self._plan
-        loop = asyncio.get_running_loop()
-        target: dict[str, Any] = plan.target
-        if plan.url.is_secure and target["ssl"] is None:
-            target = {**target, "ssl": default_context()}
-        if "host" in target and isinstance(loop, asyncio.BaseEventLoop):  # other loops do not know it
-            target = {**target, "happy_eyeballs_delay": HAPPY_EYEBALLS_DELAY}
-        opening = _Opening(plan, loop)
-        try:
-            async with asyncio.timeout(plan.timeout):
-                await opening.connect(target)
-                opening.stream.write(plan.request.encode())
-                return await opening.opened
-        except BaseException:
-            opening.stream.abort()
-            raise
-
-
-class _Handover(asyncio.Protocol):
-    """Hold a transport that is about to be left; it is not to read what is not its own."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast("asyncio.Transport", transport).pause_reading()
+        opening = _Opening(plan, asyncio.get_running_loop())
+        async with asyncio.timeout(plan.timeout):
+            stream = await dial(plan.url, opening, plan.way, plan.limits, timeout=plan.timeout)
+            try:
+                return await opening.lead(stream)
+            except BaseException:
+                stream.abort()
+                raise
 
 
 class _Opening:
     """Lead a stream through the opening handshake: its sink until it is a connection or lost."""
 
-    __slots__ = ("_loop", "_plan", "_reader", "opened", "stream")
+    __slots__ = ("_opened", "_plan", "_reader", "_stream")
 
     def __init__(self, plan: _Plan, loop: asyncio.AbstractEventLoop) -> None:
         self._plan = plan
-        self._loop = loop
         self._reader = ResponseReader(plan.limits)
-        self.opened: asyncio.Future[Connection] = loop.create_future()
-        self.stream: Stream = AsyncioStream(self, loop=loop, high_mark=plan.limits.send_buffer_high)
+        self._opened: asyncio.Future[Connection] = loop.create_future()
+        self._stream: Stream | None = None  # until we have asked
 
-    async def connect(self, target: dict[str, Any]) -> None:
-        """Let the event loop connect, then take the connection to the compiled loop, where it can be."""
-        poll = None if self._plan.url.is_secure else poll_of(self._loop)
-        if poll is None:
-            await self._loop.create_connection(lambda: cast("AsyncioStream", self.stream), **target)
-            return
-        transport, _ = await self._loop.create_connection(_Handover, **target)
-        descriptor = cast("int", take_descriptor(transport))  # nothing was written, and TLS does not come here
-        try:
-            self.stream = poll.adopt(descriptor, self, high_mark=self._plan.limits.send_buffer_high)
-        except OSError:
-            os.close(descriptor)
-            raise
+    async def lead(self, stream: Stream) -> Connection:
+        """Ask for a WebSocket; return it when the server has agreed."""
+        self._stream = stream
+        stream.write(self._plan.request.encode())
+        return await self._opened
 
     def data_received(self, data: bytes) -> None:
-        if self.opened.done():
+        if self._opened.done():
             return
         try:
+            if self._stream is None:
+                raise HandshakeError(400, "the server spoke before it was asked")
             response = self._reader.feed(data)
             if response is not None:
-                self._conclude(response)
+                self._conclude(self._stream, response)
         except HandshakeError as error:
-            self.opened.set_exception(error)
+            self._opened.set_exception(error)
 
     def eof_received(self) -> None:
-        if not self.opened.done():
+        if not self._opened.done():
             try:
-                self._conclude(self._reader.receive_eof())
+                if self._stream is None:
+                    raise HandshakeError(400, "the server has left before it was asked")
+                self._conclude(self._stream, self._reader.receive_eof())
             except HandshakeError as error:
-                self.opened.set_exception(error)
-        self.stream.close()
+                self._opened.set_exception(error)
+        if self._stream is not None:
+            self._stream.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self.opened.done():
-            self.opened.set_exception(error or ConnectionResetError("the connection was lost during its opening"))
+        if not self._opened.done():
+            self._opened.set_exception(error or ConnectionResetError("the connection was lost during its opening"))
 
     def writing_resumed(self) -> None:
         pass
 
-    def _conclude(self, response: Any) -> None:
+    def _conclude(self, stream: Stream, response: Response) -> None:
         plan = self._plan
         negotiated = check_response(response, plan.key, subprotocols=plan.subprotocols, deflate=plan.deflate)
         connection = Connection(
             Role.CLIENT,
-            self.stream,
+            stream,
             listener=plan.listener,
             request=plan.request,
             response=response,
@@ -219,8 +186,8 @@ class _Opening:
             keepalive=plan.keepalive,
             token=token_bytes,
         )
-        self.stream.sink = connection
-        self.opened.set_result(connection)
+        stream.sink = connection
+        self._opened.set_result(connection)
         connection.open(self._reader.leftover)
 
 
@@ -237,12 +204,4 @@ class _Plan:
     keepalive: bool
     limits: Limits
     timeout: float
-    target: dict[str, Any]
-
-
-@functools.cache
-def default_context() -> ssl_module.SSLContext:
-    """Return the context for `wss://`: certificate and host name are verified. Making one is slow, so it is kept."""
-    context = ssl_module.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+    way: Way
