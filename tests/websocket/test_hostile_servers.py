@@ -235,7 +235,7 @@ def test_d01_a_bomb() -> None:
             bomb = compressor.compress(b"\0" * 50_000_000) + compressor.flush(zlib.Z_SYNC_FLUSH)[:-4]
             accepted = b"permessage-deflate; server_no_context_takeover; server_max_window_bits=12"
             await peer.write(changed(head, b"Sec-WebSocket-Extensions: " + accepted))
-            await peer.write(b"\xc2\x7f" + len(bomb).to_bytes(8, "big") + bomb)
+            await peer.write(b"\xc2\x7e" + len(bomb).to_bytes(2, "big") + bomb)
             assert (await closing_frames(peer))[-1][1][:2] == b"\x03\xf1"  # 1009
 
         async with raw_server(answer) as port:
