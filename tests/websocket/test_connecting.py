@@ -147,6 +147,21 @@ def test_redirects_that_are_refused() -> None:
     run(main)
 
 
+def test_a_program_may_want_no_redirects() -> None:
+    async def main() -> None:
+        async def answer(peer: RawPeer, head: bytes) -> None:
+            assert head.startswith(b"GET /here ")
+            await peer.write(redirect("/there"))
+            await peer.read_rest()
+
+        async with raw_server(answer) as port:
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(f"ws://{HOST}:{port}/here", follow_redirects=False)
+            assert ("Location", "/there") in refused.value.headers
+
+    run(main)
+
+
 def test_a_redirect_without_a_location_is_a_refusal() -> None:
     async def main() -> None:
         async def answer(peer: RawPeer, head: bytes) -> None:

@@ -66,6 +66,7 @@ def connect(
     proxy: str | bool | None = True,
     proxy_ssl: ssl_module.SSLContext | None = None,
     local_address: tuple[str, int] | None = None,
+    follow_redirects: bool = True,
     reconnection_delay: float = 1.0,
     reconnection_delay_max: float = 30.0,
     retry_if: Callable[[Exception], bool] = is_transient,
@@ -92,6 +93,7 @@ def connect(
             says, None or False for none.
         proxy_ssl: Context for TLS with an `https://` proxy itself.
         local_address: Host and port to connect from; port 0 for any.
+        follow_redirects: Go where a server redirects to; else a redirect is an `InvalidStatus` like any refusal.
         reconnection_delay: Bound, in seconds, of the first delay of `async for`; it doubles at each failure.
         reconnection_delay_max: What it doubles up to.
         retry_if: Tells of an exception whether `async for` tries again; it is raised otherwise.
@@ -125,6 +127,7 @@ def connect(
             proxy_ssl=proxy_ssl,
             local_address=local_address,
         ),
+        follow_redirects=follow_redirects,
     )
     return Connecting(plan, Backoff(reconnection_delay, reconnection_delay_max, chance), retry_if)
 

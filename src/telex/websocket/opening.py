@@ -55,6 +55,7 @@ class Plan:
     keepalive: bool
     limits: Limits
     timeout: float
+    follow_redirects: bool
     way: Way
 
     def __post_init__(self) -> None:
@@ -74,11 +75,11 @@ class Plan:
         )
 
     def redirected(self, refusal: InvalidStatus) -> Plan | None:
-        """Return the plan for the server that a refusal redirects to; None where it is no redirect.
+        """Return the plan for the server that a refusal redirects to; None where it is no redirect to be followed.
 
         Another origin gets none of the program's credentials, and is who it says it is, not who `server_hostname` says.
         """
-        target = follow(self.url, refusal)
+        target = follow(self.url, refusal) if self.follow_redirects else None
         if target is None:
             return None
         if self.way.sock is not None:
