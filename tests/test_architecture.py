@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 
 # From the ground up. A module may import what stands lower, its own floor's rooms, and on the top floor its neighbours.
 FLOORS: list[set[str]] = [
-    {"errors", "limits", "types", "native", "tokens", "logs"},
+    {"errors", "limits", "types", "native", "tokens", "logs", "backoff"},
     {"streams"},
     {"websocket"},
     {"engineio"},
@@ -34,6 +34,7 @@ SANS_IO = {
     "telex.limits",
     "telex.types",
     "telex.logs",
+    "telex.backoff",
     "telex.streams.base",
     "telex.streams.deadlines",
     "telex.websocket.frames",
@@ -41,6 +42,7 @@ SANS_IO = {
     "telex.websocket.deflate",
     "telex.websocket.heads",
     "telex.websocket.handshake",
+    "telex.websocket.redirects",
     "telex.websocket.connection",
     "telex.engineio.hints",
     "telex.engineio.handshake",

@@ -4,10 +4,10 @@
 `handshake` and `connection`.
 """
 
-from telex.errors import ConnectionClosed, FrameError, HandshakeError, InvalidStatus
+from telex.errors import ConnectionClosed, FrameError, HandshakeError, InvalidStatus, ProxyError
 from telex.websocket.api import Connection, Statistics
 from telex.websocket.broadcast import broadcast
-from telex.websocket.client import connect
+from telex.websocket.client import Connecting, connect, is_transient
 from telex.websocket.connection import State
 from telex.websocket.deflate import DeflateOptions
 from telex.websocket.handshake import Request, Response, reject
@@ -15,6 +15,7 @@ from telex.websocket.receivers import Listener
 from telex.websocket.server import Server, serve
 
 __all__ = [
+    "Connecting",
     "Connection",
     "ConnectionClosed",
     "DeflateOptions",
@@ -22,6 +23,7 @@ __all__ = [
     "HandshakeError",
     "InvalidStatus",
     "Listener",
+    "ProxyError",
     "Request",
     "Response",
     "Server",
@@ -29,6 +31,7 @@ __all__ = [
     "Statistics",
     "broadcast",
     "connect",
+    "is_transient",
     "reject",
     "serve",
 ]
