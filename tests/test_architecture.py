@@ -43,6 +43,7 @@ SANS_IO = {
     "telex.websocket.heads",
     "telex.websocket.handshake",
     "telex.websocket.connection",
+    "telex.websocket.whatwg_rules",
     "telex.engineio.hints",
     "telex.engineio.handshake",
     "telex.engineio.cors",

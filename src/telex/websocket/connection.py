@@ -289,7 +289,7 @@ class ConnectionCore:
     @property
     def was_clean(self) -> bool:
         """Whether both ends have said Close (RFC 6455 §7.1.4: "cleanly")."""
-        return self._ending is not None and self._ending.n_closes == 2
+        return self._ending is not None and self._ending.n_closes > 1
 
     @property
     def has_failed(self) -> bool:
