@@ -1,7 +1,7 @@
 """WebSocket (RFC 6455, RFC 7692), server and client.
 
-`serve` and `connect` are for asyncio programs; `WebSocket` and `WebSocketStream` are the WHATWG's interfaces. Below them
-stand the parts without I/O: `frames`, `deflate`, `handshake` and `connection`.
+`serve` and `connect` are for asyncio programs; `WebSocket` and `WebSocketStream` are the WHATWG's interfaces. Below
+them stand the parts without I/O: `frames`, `deflate`, `handshake` and `connection`.
 """
 
 from telex.errors import (

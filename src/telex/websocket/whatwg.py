@@ -17,7 +17,7 @@ Source: WHATWG WebSockets Standard.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Coroutine, Iterable
 from functools import partial
 from typing import Any, Unpack
 
@@ -95,7 +95,7 @@ class WebSocket(EventTarget):
         self._error: BaseException | None = None  # why the connection was failed
         self._unsent: Unsent | None = None  # from the first message on
         self._waiters: Waiters | None = None  # once somebody waits
-        self._work: set[asyncio.Future[Any]] | None = None  # coroutines of callbacks
+        self._work: set[asyncio.Task[Any]] | None = None  # coroutines of callbacks
         self._work_bytes = 0  # of the messages they are at
         self._is_paused = False  # for there are so many of them
         asyncio.get_running_loop()
@@ -264,10 +264,10 @@ class WebSocket(EventTarget):
 
     # Coroutines of callbacks
 
-    def _follow(self, work: Awaitable[Any], event: Event) -> None:
+    def _follow(self, work: Coroutine[Any, Any, Any], event: Event) -> None:
         """Run a coroutine beside the others; leave messages where they are while there are too many."""
         n_bytes = size_in_utf8(event.data) if isinstance(event, MessageEvent) else 0
-        task = asyncio.ensure_future(work)
+        task = asyncio.get_running_loop().create_task(work)
         if self._work is None:
             self._work = set()
         self._work.add(task)
@@ -277,7 +277,7 @@ class WebSocket(EventTarget):
             self._is_paused = True
             self._connection.pause_reading()
 
-    def _did(self, n_bytes: int, task: asyncio.Future[Any]) -> None:
+    def _did(self, n_bytes: int, task: asyncio.Task[Any]) -> None:
         """Take the end of a coroutine."""
         if self._work is not None:
             self._work.discard(task)

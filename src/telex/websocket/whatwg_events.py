@@ -10,8 +10,8 @@ Source: DOM Standard, `EventTarget`; HTML Standard, "event handlers".
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError
-from collections.abc import Awaitable, Callable
+from asyncio import CancelledError, iscoroutine
+from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any, Generic, Literal, TypeVar, overload
 
@@ -185,10 +185,10 @@ class EventTarget:
             except (Exception, CancelledError) as error:  # a plain call is no task, so nobody cancelled it
                 self._report(error)
             else:
-                if isinstance(result, Awaitable):
+                if result is not None and iscoroutine(result):
                     self._follow(result, event)
 
-    def _follow(self, work: Awaitable[Any], event: Event) -> None:
+    def _follow(self, work: Coroutine[Any, Any, Any], event: Event) -> None:
         """See to what a coroutine function has begun: the subclass's."""
         raise NotImplementedError
 
@@ -201,7 +201,7 @@ class EventHandler(Generic[E]):
     """Be an attribute such as `on_message`: the one function or coroutine function that is set there, or None."""
 
     def __init__(self, kind: str) -> None:
-        self._kind = type
+        self._kind = kind
 
     @overload
     def __get__(self, target: None, owner: type[EventTarget]) -> EventHandler[E]: ...
