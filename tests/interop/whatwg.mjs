@@ -29,7 +29,10 @@ const hear = (socket, heard) => {
 const BEHAVIOUR = {
   "/silent": () => {},
   "/drop": (socket) => socket.end(),
-  "/violate": (socket) => socket.write(Buffer.concat([frame(TEXT, "before"), frame(RESERVED)])),
+  "/violate": (socket) => {
+    socket.write(Buffer.concat([frame(TEXT, "before"), frame(RESERVED)]));
+    hear(socket, (opcode) => opcode === CLOSE && socket.end());
+  },
   "/close": (socket) => socket.end(Buffer.concat([frame(TEXT, "hi"), frame(CLOSE, Buffer.from("\x0f\xa0bye", "latin1"))])),
   "/close-empty": (socket) => socket.end(frame(CLOSE)),
   "/tell": (socket) => {
@@ -50,7 +53,8 @@ const BEHAVIOUR = {
 const sockets = new Set();
 const server = createServer((_, response) => response.end("<!doctype html><title>stage</title>"));
 server.on("upgrade", (request, socket) => {
-  sockets.add(socket.on("error", () => {}).on("close", () => sockets.delete(socket)));
+  sockets.add(socket);
+  socket.on("error", () => {}).on("close", () => sockets.delete(socket));
   const [path, query] = request.url.split("?");
   if (path === "/refuse") {
     socket.end("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");

@@ -171,7 +171,8 @@ class WebSocketStream:
         if self._connection is None:
             raise WebSocketError("the connection could not be established", 1006) from self._error
         if not self._connection.was_clean:
-            raise unclean(self._connection)
+            cause = self._connection.closed_error()
+            raise unclean(cause) from cause
         core = self._connection.core
         return CloseInfo(1005 if core.close_code is None else core.close_code, core.close_reason)
 
@@ -182,12 +183,9 @@ class WebSocketStream:
             await self._connection.wait_closed()
 
 
-def unclean(connection: Connection) -> WebSocketError:
-    """Return what to raise where a connection did not end cleanly; its cause is what Telex knows."""
-    cause = connection.closed_error()
-    error = WebSocketError(f"the connection did not end cleanly: {cause.code} {cause.reason}".rstrip(), 1006)
-    error.__cause__ = cause
-    return error
+def unclean(cause: ConnectionClosed) -> WebSocketError:
+    """Return what to raise where a connection did not end cleanly, from what Telex knows of it."""
+    return WebSocketError(f"the connection did not end cleanly: {cause.code} {cause.reason}".rstrip(), 1006)
 
 
 class Readable:
@@ -212,9 +210,9 @@ class Readable:
         if not self._is_cancelled:
             try:
                 message = await self._connection.recv()
-            except ConnectionClosed:
+            except ConnectionClosed as cause:
                 if not self._connection.was_clean:
-                    raise unclean(self._connection) from None
+                    raise unclean(cause) from cause
             else:
                 if not self._is_cancelled:
                     return message
@@ -250,8 +248,8 @@ class Writable:
             message = to_scalars(message)
         try:
             sent = self._connection.send(message)
-        except ConnectionClosed:
-            raise self._too_late() from None
+        except ConnectionClosed as cause:
+            raise self._too_late(cause) from cause
         return DONE if sent is DONE else Acted(lambda: self._wait(sent).__await__())
 
     def close(self) -> Acted:
@@ -268,14 +266,14 @@ class Writable:
     async def _wait(self, sent: Acted) -> None:
         try:
             await sent
-        except ConnectionClosed:
-            raise self._too_late() from None
+        except ConnectionClosed as cause:
+            raise self._too_late(cause) from cause
 
-    def _too_late(self) -> WebSocketError | InvalidStateError:
+    def _too_late(self, cause: ConnectionClosed) -> WebSocketError | InvalidStateError:
         connection = self._connection
         if connection.close_code is None or connection.was_clean:  # we have said Close, or the server too
             return InvalidStateError("a closed WebSocketStream cannot be written to")
-        return unclean(connection)
+        return unclean(cause)
 
 
 def _close_with(stream: WebSocketStream, reason: WebSocketError | None) -> Acted:
