@@ -181,6 +181,11 @@ class AsyncioStream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the sink that it is over."""
+        # What was not sent is dropped, and what the transport held already is; how much that was it does not tell,
+        # but for its mark.
+        self._written_bytes -= self._corked_bytes
+        if self._is_backed_up and self._state is not _State.ABORTED:
+            self._written_bytes -= self._low_mark
         self._state = _State.LOST
         self._cork.clear()
         self._corked_bytes = 0

@@ -325,7 +325,10 @@ class Connection(Sender):
         """Take nothing more from the peer until `resume_reading`: for a listener that is behind.
 
         No message comes from the moment this returns. The end is seen all the same where we began it. Idempotent.
+        Raises `RuntimeError` where there is no listener: who reads with `recv` pauses by not calling it.
         """
+        if self._listener is None:
+            raise RuntimeError("a connection that is read with recv() is paused by not reading it")
         self._know.is_paused = True
         self.core.pause_reading(self.now())
 
