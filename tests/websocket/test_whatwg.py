@@ -801,7 +801,7 @@ def test_waiting_may_be_cancelled() -> None:
 
 def test_with_the_server_of_ws() -> None:
     with NodeScript(Path(__file__).parent.parent / "interop" / "ws_server.mjs") as script:
-        port = int(script.wait_for(r"listening on (\d+)")[1])
+        port = int(script.wait_for(r"listening http://127\.0\.0\.1:(\d+)")[1])
 
         async def main() -> None:
             ws = WebSocket(f"ws://{HOST}:{port}", ["chat"])
@@ -816,8 +816,8 @@ def test_with_the_server_of_ws() -> None:
             assert got == ["grüße", b"\0\xff", "x" * 200_000]
             ends: list[CloseEvent] = []
             ws.on_close = ends.append
-            ws.send("close me")
+            ws.send("close")
             await ws.wait_closed()
-            assert (ends[0].was_clean, ends[0].code, ends[0].reason) == (True, 4001, "as you wish")
+            assert (ends[0].was_clean, ends[0].code, ends[0].reason) == (True, 4001, "as you like")
 
         run(main)

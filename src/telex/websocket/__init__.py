@@ -18,7 +18,7 @@ from telex.errors import (
 )
 from telex.websocket.api import Connection, Statistics
 from telex.websocket.broadcast import broadcast
-from telex.websocket.client import connect
+from telex.websocket.client import Connecting, connect, is_transient
 from telex.websocket.connection import State
 from telex.websocket.deflate import DeflateOptions
 from telex.websocket.handshake import Request, Response, reject
@@ -32,6 +32,7 @@ from telex.websocket.whatwg_stream import CloseInfo, OpenInfo, Readable, WebSock
 __all__ = [
     "CloseEvent",
     "CloseInfo",
+    "Connecting",
     "Connection",
     "ConnectionClosed",
     "DOMException",
@@ -61,6 +62,7 @@ __all__ = [
     "Writable",
     "broadcast",
     "connect",
+    "is_transient",
     "reject",
     "serve",
 ]

@@ -29,6 +29,7 @@ class Options(TypedDict, total=False):
 
     origin: str | None
     headers: Iterable[tuple[str, str]]
+    user_agent: str | bool | None
     deflate: DeflateOptions | bool | None
     keepalive: bool
     limits: Limits | None
@@ -46,11 +47,14 @@ def begin(
 ) -> tuple[Address, tuple[str, ...], Connecting]:
     """Check what a constructor was given; return it, with the connection to come.
 
-    Source: "constructor steps", "establish a WebSocket connection": permessage-deflate is offered.
+    Source: "constructor steps"; "establish a WebSocket connection": permessage-deflate is offered, and the redirect
+    mode is "error".
     """
     address = parse_address(url)
     names = check_protocols(protocols)
-    return address, names, connect(address.url, listener=listener, subprotocols=names, **({"deflate": True} | options))
+    given: Options = {"deflate": True} | options
+    connecting = connect(address.url, listener=listener, subprotocols=names, follow_redirects=False, **given)
+    return address, names, connecting
 
 
 def unacknowledged() -> HandshakeError:
