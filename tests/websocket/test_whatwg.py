@@ -84,9 +84,10 @@ def test_closes() -> None:
             check_close(code, "")
     with pytest.raises(DOMSyntaxError):
         check_close(None, "é" * 62)
-    for code, reason in (("1000", ""), (1000.0, ""), (1000, b"x")):
+    wrong: list[tuple[Any, Any]] = [("1000", ""), (1000.0, ""), (1000, b"x")]
+    for one, other in wrong:
         with pytest.raises(TypeError):
-            check_close(code, reason)  # type: ignore[arg-type]
+            check_close(one, other)
 
 
 def test_text_without_lone_surrogates() -> None:

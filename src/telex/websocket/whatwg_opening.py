@@ -52,7 +52,8 @@ def begin(
     """
     address = parse_address(url)
     names = check_protocols(protocols)
-    given: Options = {"deflate": True} | options
+    given: Options = {"deflate": True}
+    given.update(options)
     connecting = connect(address.url, listener=listener, subprotocols=names, follow_redirects=False, **given)
     return address, names, connecting
 
