@@ -44,6 +44,7 @@ SANS_IO = {
     "telex.websocket.handshake",
     "telex.websocket.redirects",
     "telex.websocket.connection",
+    "telex.websocket.whatwg_rules",
     "telex.engineio.hints",
     "telex.engineio.handshake",
     "telex.engineio.cors",

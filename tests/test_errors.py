@@ -32,6 +32,10 @@ EXAMPLES: list[tuple[Exception, str, type[Exception]]] = [
     (errors.EventRefused(), "Event refused", errors.TelexError),
     (errors.EventRefused("no", {"retry": False}), "no", errors.TelexError),
     (errors.StreamError("no more"), "no more", errors.TelexError),
+    (errors.DOMSyntaxError("bad"), "bad", ValueError),
+    (errors.InvalidAccessError("bad"), "bad", ValueError),
+    (errors.InvalidStateError("bad"), "bad", RuntimeError),
+    (errors.WebSocketError("lost", 4000, "mine"), "lost", ConnectionError),
 ]
 
 
@@ -67,6 +71,13 @@ def test_holds_its_data() -> None:
     assert (stopped.message, stopped.data) == ("no", 0)
     assert errors.EventRefused().data is None
     assert errors.StreamError("no more").message == "no more"
+    assert [kind.name for kind in (errors.DOMSyntaxError, errors.InvalidAccessError, errors.InvalidStateError)] == [
+        "SyntaxError",
+        "InvalidAccessError",
+        "InvalidStateError",
+    ]
+    lost = errors.WebSocketError("lost", 4000, "mine")
+    assert (lost.name, lost.message, lost.close_code, lost.reason) == ("WebSocketError", "lost", 4000, "mine")
     closed = errors.ConnectionClosed(4000, "mine")
     assert (closed.code, closed.reason) == (4000, "mine")
 
@@ -81,4 +92,6 @@ def test_each_name_is_listed_and_none_shadows_a_builtin() -> None:
         assert issubclass(getattr(errors, name), errors.TelexError)
         assert name not in dir(__builtins__)
     public = {name for name in telex.__all__ if name in errors.__all__}
-    assert public == set(errors.__all__) - {"EnginePacketError", "SocketPacketError", "FrameError"}
+    floors = {"EnginePacketError", "SocketPacketError", "FrameError"}
+    whatwg = {"DOMException", "DOMSyntaxError", "InvalidAccessError", "InvalidStateError", "WebSocketError"}
+    assert public == set(errors.__all__) - floors - whatwg

@@ -43,10 +43,17 @@ PROMISED = {
         "volatile"
     ),
     "telex.websocket.Connection": (
-        "abort buffered_bytes close close_code close_reason latency local_address ping recv remote_address request "
-        "response send state statistics subprotocol wait_closed"
+        "abort buffered_bytes close close_code close_reason has_failed latency local_address pause_reading ping recv "
+        "remote_address request response resume_reading send state statistics subprotocol wait_closed was_clean"
     ),
     "telex.websocket.Server": "close connections port sockets wait_closed",
+    "telex.websocket.WebSocket": (
+        "CLOSED CLOSING CONNECTING OPEN add_event_listener binary_type buffered_amount close extensions on_close "
+        "on_error on_message on_open protocol ready_state remove_event_listener send url wait_closed wait_opened"
+    ),
+    "telex.websocket.WebSocketStream": "close closed opened url",
+    "telex.websocket.Readable": "cancel",
+    "telex.websocket.Writable": "abort close write",
 }
 
 

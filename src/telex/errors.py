@@ -17,12 +17,16 @@ __all__ = [
     "AckTimeout",
     "ConnectRefused",
     "ConnectionClosed",
+    "DOMException",
+    "DOMSyntaxError",
     "Disconnected",
     "EnginePacketError",
     "EventInProgress",
     "EventRefused",
     "FrameError",
     "HandshakeError",
+    "InvalidAccessError",
+    "InvalidStateError",
     "InvalidStatus",
     "ProtocolError",
     "ProxyError",
@@ -30,6 +34,7 @@ __all__ = [
     "StreamError",
     "TelexError",
     "TooManyAcks",
+    "WebSocketError",
 ]
 
 
@@ -210,3 +215,50 @@ class EventRefused(TelexError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class DOMException(TelexError):
+    """Be what the WHATWG's interfaces raise, by the `name` that it has there."""
+
+    name = "Error"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class DOMSyntaxError(DOMException, ValueError):
+    """Say that a URL, a subprotocol or a close reason is not what it must be."""
+
+    name = "SyntaxError"
+
+
+class InvalidAccessError(DOMException, ValueError):
+    """Say that a close code is not the program's to use."""
+
+    name = "InvalidAccessError"
+
+
+class InvalidStateError(DOMException, RuntimeError):
+    """Say that a WebSocket is not open yet, or not any more."""
+
+    name = "InvalidStateError"
+
+
+class WebSocketError(DOMException, ConnectionError):
+    """Say that a `WebSocketStream` could not connect, or did not end cleanly; or with what it is to be closed.
+
+    `close_code` and `reason` are those of the close; None and "" where there is none. What Telex raises has the cause
+    in `__cause__`.
+    """
+
+    name = "WebSocketError"
+
+    def __init__(self, message: str = "", close_code: int | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        self.args = message, close_code, reason
+        self.close_code = close_code
+        self.reason = reason

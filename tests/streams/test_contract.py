@@ -283,6 +283,34 @@ def test_a_peer_that_resets_while_we_are_blocked(world: World, paused: bool) -> 
     world.run(scene, receive_buffer=4096)
 
 
+@TCP
+def test_what_a_reset_has_dropped_was_not_sent(world: World) -> None:
+    async def scene(sink: Sink, peer: Peer) -> None:
+        size = 10_000_000
+        sink.stream.write(bytes(size))
+        await turn(2)
+        peer.reset()
+        await sink.end()
+        assert sink.stream.sent_bytes < size
+
+    world.run(scene)
+
+
+@ANY
+def test_what_abort_has_dropped_was_not_sent(world: World, contexts: Contexts) -> None:
+    async def scene(sink: Sink, peer: Peer) -> None:
+        size = 10_000_000
+        sink.stream.write(bytes(size))
+        await turn(2)
+        n_sent = sink.stream.sent_bytes
+        sink.stream.abort()
+        assert (sink.stream.sent_bytes, sink.stream.buffered_bytes) == (n_sent, 0)
+        await sink.end()
+        assert sink.stream.sent_bytes == n_sent < size
+
+    world.run(scene, contexts=contexts)
+
+
 @ANY
 def test_abort_drops_what_is_corked(world: World, contexts: Contexts) -> None:
     async def scene(sink: Sink, peer: Peer) -> None:

@@ -292,3 +292,35 @@ hooked = telex.Server(generate_id=lambda request: request.query["me"], initial_p
 
 async def drain() -> None:
     await io.drain(30)
+
+
+# WebSockets as browsers have them.
+
+
+async def as_browsers_have_it() -> None:
+    def received(event: telex.websocket.MessageEvent) -> None:
+        assert_type(event.data, str | bytes | bytearray)
+
+    def failed(event: telex.websocket.ErrorEvent) -> None:
+        assert_type(event.error, BaseException)
+
+    async def closed(event: telex.websocket.CloseEvent) -> None:
+        assert_type(event.was_clean, bool)
+
+    ws = telex.websocket.WebSocket("wss://example.org", ["v1"], headers=[("Authorization", "x")], open_timeout=5)
+    ws.on_message = received
+    ws.on_error = failed
+    ws.on_close = closed
+    ws.on_open = None
+    ws.add_event_listener("message", received, once=True)
+    ws.add_event_listener("close", lambda event: event.code)
+    ws.send(b"x")
+    assert_type(ws.ready_state, telex.websocket.ReadyState)
+    await ws.wait_closed()
+
+    wss = telex.websocket.WebSocketStream("wss://example.org", protocols=["v1"], deflate=False)
+    info = await wss.opened
+    await info.writable.write("x")
+    async for message in info.readable:
+        assert_type(message, str | bytes)
+    assert_type((await wss.closed).close_code, int)

@@ -154,21 +154,24 @@ async def raw_server(answer: Callable[[RawPeer, bytes], Awaitable[None]]) -> Asy
             peer = RawPeer(sock, is_client=False)
             await answer(peer, await peer.read_head())
 
-    async def accept() -> None:
-        while True:
-            sock, _ = await loop.sock_accept(listening)
-            tasks.add(asyncio.create_task(serve_one(sock)))
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with contextlib.ExitStack() as opened:
+        listening = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
         listening.setblocking(False)
-        accepting = asyncio.create_task(accept())
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):  # it has left already
+                sock = opened.enter_context(listening.accept()[0])  # its task may be cancelled before it begins
+                sock.setblocking(False)
+                tasks.add(asyncio.create_task(serve_one(sock)))
+
+        loop.add_reader(listening, accept)
         try:
             yield listening.getsockname()[1]
         finally:
-            accepting.cancel()
+            loop.remove_reader(listening)
             for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(accepting, *tasks, return_exceptions=True)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise result

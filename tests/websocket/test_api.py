@@ -751,6 +751,84 @@ def test_a_listener_whose_answers_are_not_read_reads_no_more_questions() -> None
     run(main)
 
 
+def test_a_listener_that_is_behind_pauses() -> None:
+    async def main() -> None:
+        recorder = Recorder()
+        async with serve(recorder, HOST, 0) as server, raw_client(server.port) as peer:
+            await recorder.opened.wait()
+            ws = recorder.ws
+            ws.resume_reading()  # it was not paused
+            ws.pause_reading()
+            ws.pause_reading()
+            await peer.write(frame(Opcode.TEXT, b"a") + frame(Opcode.TEXT, b"b"))
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert recorder.events == ["open"]
+            ws.resume_reading()
+            await until(lambda: len(recorder.events) == 3)
+            assert recorder.events[1:] == ["a", "b"]
+            ws.pause_reading()
+            ws.close(4000)
+            assert await peer.read_frame() is not None
+            await peer.write(frame(Opcode.CLOSE, b"\x0f\xa0"))
+            await recorder.closed.wait()
+            ws.resume_reading()
+            assert recorder.events[3:] == [("close", 4000, "")]
+
+    run(main)
+
+
+def test_a_listener_pauses_from_inside_a_message() -> None:
+    class OneByOne(Recorder):
+        def on_message(self, ws: Connection, message: Data) -> None:
+            super().on_message(ws, message)
+            ws.pause_reading()
+
+    async def main() -> None:
+        listener = OneByOne()
+        async with serve(listener, HOST, 0) as server, raw_client(server.port) as peer:
+            await peer.write(b"".join(frame(Opcode.TEXT, b"%d" % number) for number in range(3)))
+            for n_events in (2, 3, 4):
+                await until(lambda n=n_events: len(listener.events) == n)
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                assert len(listener.events) == n_events
+                listener.ws.resume_reading()
+
+    run(main)
+
+
+def test_who_reads_with_recv_does_not_pause() -> None:
+    async def main() -> None:
+        async with serve(echo, HOST, 0) as server, connect(f"ws://{HOST}:{server.port}") as ws:
+            with pytest.raises(RuntimeError, match="by not reading"):
+                ws.pause_reading()
+            ws.resume_reading()
+            await ws.send("on it goes")
+            assert await ws.recv() == "on it goes"
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("last", "was_clean", "has_failed"),
+    [(frame(Opcode.CLOSE, b"\x03\xe8"), True, False), (frame(Opcode.CLOSE, b"\x03"), False, True), (b"", False, False)],
+    ids=["close", "violation", "loss"],
+)
+def test_how_it_ended(last: bytes, was_clean: bool, has_failed: bool) -> None:
+    async def main() -> None:
+        recorder = Recorder()
+        async with serve(recorder, HOST, 0) as server, raw_client(server.port) as peer:
+            await recorder.opened.wait()
+            assert (recorder.ws.was_clean, recorder.ws.has_failed) == (False, False)
+            await peer.write(last)
+            peer.end()
+            await recorder.closed.wait()
+            assert (recorder.ws.was_clean, recorder.ws.has_failed) == (was_clean, has_failed)
+
+    run(main)
+
+
 def test_a_slow_reader_still_gets_its_close() -> None:
     """What is buffered and the Close behind it arrive, although the peer keeps sending."""
 

@@ -66,6 +66,7 @@ class _State(enum.Enum):
     OPEN = "reading and writing"
     LINGERING = "our end is sent; what still comes is dropped"
     CLOSING = "the transport is closing"
+    ABORTED = "the transport is closing, and what was buffered is dropped"
     LOST = "connection_lost was called"
 
 
@@ -180,6 +181,11 @@ class AsyncioStream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the sink that it is over."""
+        # What was not sent is dropped, and what the transport held already is; how much that was it does not tell,
+        # but for its mark.
+        self._written_bytes -= self._corked_bytes
+        if self._is_backed_up and self._state is not _State.ABORTED:
+            self._written_bytes -= self._low_mark
         self._state = _State.LOST
         self._cork.clear()
         self._corked_bytes = 0
@@ -204,7 +210,9 @@ class AsyncioStream(asyncio.Protocol):
     def buffered_bytes(self) -> int:
         """Bytes in the cork and in the transport."""
         transport = self._transport
-        return self._corked_bytes if transport is None else self._corked_bytes + transport.get_write_buffer_size()
+        if transport is None or self._state is _State.ABORTED:
+            return self._corked_bytes
+        return self._corked_bytes + transport.get_write_buffer_size()
 
     @property
     def sent_bytes(self) -> int:
@@ -277,10 +285,10 @@ class AsyncioStream(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut the connection now."""
-        if self._state is _State.LOST:
+        if self._state in (_State.ABORTED, _State.LOST):
             return
-        self._state = _State.CLOSING
-        self._written_bytes -= self._corked_bytes
+        self._written_bytes -= self.buffered_bytes
+        self._state = _State.ABORTED
         self._cork.clear()
         self._corked_bytes = 0
         if self._transport is not None:

@@ -75,9 +75,10 @@ class Owner(Protocol):
 class _Rare:
     """Hold what only few connections ever have."""
 
-    __slots__ = ("closed_waiters", "pongs", "room_waiters", "slow", "verdict")
+    __slots__ = ("closed_waiters", "is_paused", "pongs", "room_waiters", "slow", "verdict")
 
     def __init__(self) -> None:
+        self.is_paused = False  # the listener wants nothing for now
         self.room_waiters = Waiters()
         self.closed_waiters = Waiters()
         self.pongs: dict[bytes, asyncio.Future[float | None]] = {}  # pings of the program's
@@ -221,6 +222,16 @@ class Connection(Sender):
         return self.core.close_reason if verdict is None else verdict[1]
 
     @property
+    def was_clean(self) -> bool:
+        """Whether both ends have said Close, so that nothing sent before was lost (RFC 6455 §7.1.4)."""
+        return self.core.was_clean
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether we gave the peer up: it broke a rule, let a deadline pass, or did not take what it was sent."""
+        return self.core.has_failed or self._verdict is not None
+
+    @property
     def buffered_bytes(self) -> int:
         """Bytes sent that the operating system has not taken yet."""
         return self.core.stream.buffered_bytes
@@ -310,6 +321,24 @@ class Connection(Sender):
         self._after_call()
         return Acted(lambda: self.wait_closed().__await__())
 
+    def pause_reading(self) -> None:
+        """Take nothing more from the peer until `resume_reading`: for a listener that is behind.
+
+        No message comes from the moment this returns. The end is seen all the same where we began it. Idempotent.
+        Raises `RuntimeError` where there is no listener: who reads with `recv` pauses by not calling it.
+        """
+        if self._listener is None:
+            raise RuntimeError("a connection that is read with recv() is paused by not reading it")
+        self._know.is_paused = True
+        self.core.pause_reading(self.now())
+
+    def resume_reading(self) -> None:
+        """Take messages again; what has come meanwhile is handed on inside this call. Idempotent."""
+        if self._rare is not None and self._rare.is_paused:
+            self._rare.is_paused = False
+            if not self._is_holding_answers:
+                self.read_on()
+
     def abort(self) -> None:
         """Cut the connection without a word."""
         self.core.stream.abort()
@@ -366,7 +395,8 @@ class Connection(Sender):
             self._rare.room_waiters.wake()
         if self._is_holding_answers:
             self._is_holding_answers = False
-            self.read_on()
+            if self._rare is None or not self._rare.is_paused:
+                self.read_on()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Take note of the end (see `StreamSink`)."""

@@ -172,9 +172,11 @@ class _Beats:
 class _Ending:
     """Hold what is known of a connection's end."""
 
-    __slots__ = ("code", "ours", "owed", "reason")
+    __slots__ = ("code", "has_failed", "n_closes", "ours", "owed", "reason")
 
     def __init__(self) -> None:
+        self.n_closes = 0  # Close frames that were said, of ours and the peer's together
+        self.has_failed = False  # we gave the peer up
         self.code: int | None = None
         self.reason = ""
         self.ours: tuple[int, str] = (1006, "")  # what we said in `CLOSE_SENT`
@@ -283,6 +285,16 @@ class ConnectionCore:
     def close_reason(self) -> str:
         """The reason that belongs to `close_code`."""
         return "" if self._ending is None else self._ending.reason
+
+    @property
+    def was_clean(self) -> bool:
+        """Whether both ends have said Close (RFC 6455 §7.1.4: "cleanly")."""
+        return self._ending is not None and self._ending.n_closes > 1
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the peer was given up: it broke a rule or let a deadline pass (RFC 6455 §7.1.7)."""
+        return self._ending is not None and self._ending.has_failed
 
     # What was received
 
@@ -480,6 +492,7 @@ class ConnectionCore:
         elif self.state is State.OPEN:
             self._write(Opcode.CLOSE, payload)
             self._end.ours = (1005 if code is None else code, reason)
+            self._end.n_closes += 1
             self._move(_Cue.CLOSE, now + self.limits.close_timeout)
 
     def finish(self, now: float) -> None:
@@ -490,6 +503,7 @@ class ConnectionCore:
         if self.state is State.CLOSE_OWED:
             if self._end.owed is not None:
                 self._write(Opcode.CLOSE, self._end.owed)
+                self._end.n_closes += 1
             self._move(_Cue.FINISH, now + self.limits.close_timeout)
 
     # Time
@@ -666,6 +680,7 @@ class ConnectionCore:
             self._fail(error, now)
             return
         self._record(code, reason)
+        self._end.n_closes += 1
         self._end.owed = payload[:2]  # "it typically echos the status code it received"; none where there was none
         self._move(_Cue.PEER_CLOSE, now + self.limits.close_timeout)
         self._events.close_received(code, reason)
@@ -673,6 +688,7 @@ class ConnectionCore:
     def _fail(self, error: FrameError, now: float) -> None:
         """Give the peer up (RFC 6455 §7.1.7)."""
         self._record(error.code, error.reason)
+        self._end.has_failed = True
         text = error.reason.encode()[:MAX_CLOSE_REASON].decode(errors="ignore")
         self._end.owed = encode_close(error.code, text)
         self._move(_Cue.FAIL, now + self.limits.close_timeout)

@@ -113,9 +113,16 @@ def _address(host: str, port: int, way: Way, loop: asyncio.AbstractEventLoop) ->
     if way.sock is not None:
         return {"sock": way.sock}
     target: dict[str, Any] = {"host": host, "port": port, "local_addr": way.local_address}
-    if isinstance(loop, asyncio.BaseEventLoop):  # other loops do not know it
+    # Other loops do not know it; and an address has no second one, so asyncio need not race, which before 3.12 forgets
+    # a socket where it is cancelled in the moment of its success.
+    if isinstance(loop, asyncio.BaseEventLoop) and not _is_address(host):
         target["happy_eyeballs_delay"] = HAPPY_EYEBALLS_DELAY
     return target
+
+
+def _is_address(host: str) -> bool:
+    """Tell whether a host is an IP address and no name."""
+    return ":" in host or host.replace(".", "").isdecimal()
 
 
 def _tls(context: ssl_module.SSLContext | None, name: str, timeout: float) -> dict[str, Any]:
