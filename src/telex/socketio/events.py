@@ -280,10 +280,10 @@ class Emitter:
             if inbox is None or handler.is_concurrent:
                 self._receive_event(event, args, ack_id, n_bytes)
             else:
-                inbox.step(handler, (self, *args), ack_id, n_bytes)
+                inbox.step(handler, handler.arguments(self, args), ack_id, n_bytes)
             return
         try:
-            result = handler.function(self, *args)
+            result = handler.function(self, *args) if handler.takes_socket else handler.function(*args)
             if result is SENT:  # what a lambda returns that emits: there is nothing to wait for
                 result = None
             if type(result) not in SCALAR_TYPES and inspect.isawaitable(result):
