@@ -34,6 +34,7 @@ from telex.websocket.codec import write_to_all
 
 if TYPE_CHECKING:
     from telex.streams.base import Stream
+    from telex.websocket.codec import Keys
 
 __all__ = ["NOOP_INTERVAL", "CloseReason", "Session", "SessionSink", "State", "Transport", "send_to_all"]
 
@@ -137,6 +138,9 @@ class Transport(Protocol):
 
     plain: Stream | None
     """The stream below, while packets may be written to it as frames; None for all that is not as simple."""
+
+    keys: Keys | None
+    """What these frames are masked with: a client's. None for a server."""
 
     direct: SessionSink | None
     """Who takes messages without more ado: set by the session while it has no say in them, else None."""
