@@ -200,13 +200,15 @@ class StreamTransport(WebSocketTransport):
         """Do nothing: the session's heartbeat is another."""
 
     def close_received(self, code: int, reason: str) -> None:
-        """Close in turn."""
+        """Close in turn. A server may take its time to end TCP, and the session is over all the same."""
         self._core.finish(self._now())
+        self.channel_closed(is_clean=code not in VIOLATION_CODES)
 
     def violation(self, error: FrameError) -> None:
         """Close with the code that the peer's mistake calls for."""
         logger.info("closed the connection of %s: %s", self._stream.get_extra_info("peername"), error)
         self._core.finish(self._now())
+        self.channel_closed(is_clean=error.code not in VIOLATION_CODES)
 
     def program_failed(self) -> None:
         """End after an error that should have been caught above."""
