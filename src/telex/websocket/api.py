@@ -259,7 +259,7 @@ class Connection(Sender):
         return await self._queue.take()
 
     def __aiter__(self) -> AsyncIterator[Data]:
-        return self
+        return self._queue
 
     def __anext__(self) -> Awaitable[Data]:
         """Return the next message; end quietly where the peer is done (1000, 1001 or no code)."""
