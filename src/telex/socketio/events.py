@@ -27,8 +27,6 @@ from telex.types import Data, size_of
 
 if TYPE_CHECKING:
     from telex.engineio import Session
-    from telex.socketio.connection import Connection
-    from telex.socketio.namespace import Namespace
     from telex.socketio.parsing import OurDecoder
     from telex.socketio.socket import Socket
 
@@ -236,8 +234,8 @@ class Emitter:
 
     __slots__ = ("_inbox", "connection", "is_direct_in", "is_direct_out", "nsp", "state")
 
-    nsp: Namespace
-    connection: Connection
+    nsp: Registry
+    connection: EventReceiver
     state: State
     is_direct_in: bool
     is_direct_out: bool
