@@ -9,6 +9,7 @@ from telex import websocket
 from telex.engineio import Cookie, RefusedRequest, Request, Response
 from telex.errors import (
     AckTimeout,
+    ConnectError,
     ConnectionClosed,
     ConnectRefused,
     Disconnected,
@@ -16,6 +17,7 @@ from telex.errors import (
     EventRefused,
     HandshakeError,
     InvalidStatus,
+    OutboxFull,
     ProtocolError,
     StreamError,
     TelexError,
@@ -52,12 +54,15 @@ from telex.socketio import (
     event_id,
     once,
 )
+from telex.socketio.client import Client, Manager, connect
 from telex.types import Headers
 
 __all__ = [
     "AckTimeout",
     "Adapter",
     "BroadcastOperator",
+    "Client",
+    "ConnectError",
     "ConnectRefused",
     "ConnectionClosed",
     "Cookie",
@@ -72,9 +77,11 @@ __all__ = [
     "InvalidStatus",
     "JsonParser",
     "Limits",
+    "Manager",
     "MessagePackParser",
     "Namespace",
     "NamespaceStatistics",
+    "OutboxFull",
     "Packet",
     "PacketDecoder",
     "PacketType",
@@ -98,6 +105,7 @@ __all__ = [
     "StreamError",
     "TelexError",
     "TooManyAcks",
+    "connect",
     "event_id",
     "once",
     "run",

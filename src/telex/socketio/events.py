@@ -195,12 +195,12 @@ class EventReceiver:
 
     __slots__ = ("_decoder", "_others", "_parser", "_root", "loop", "session")
 
-    session: Session
+    session: Any  # of the server or of the client
     loop: asyncio.AbstractEventLoop
     _parser: EventParser | None  # None where every event must be looked at closely, or is not JSON's
     _decoder: OurDecoder | None  # while the rest of a packet is awaited
-    _root: Socket | None  # of the namespace "/", in the hands of its middlewares too
-    _others: dict[str, Socket] | None  # those of other namespaces
+    _root: Any  # of the namespace "/", in the hands of its middlewares too
+    _others: dict[str, Any] | None  # those of other namespaces
 
     def message_received(self, data: Data) -> None:
         """Take one message of the client."""
