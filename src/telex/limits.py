@@ -97,6 +97,13 @@ class Limits:
     """Packets in one POST; real bursts pass 16 easily."""
     upgrade_timeout: float = 10.0
     """From the probing connection to the end of the upgrade."""
+    max_server_payload: int = 16 * MIB
+    """One answer to a poll, or one WebSocket message, that a client takes of its server; servers bound only what they
+    receive. It has room for `max_attachment_bytes` in base64."""
+    max_sid_length: int = 256
+    """Characters of the session id that a server gives a client; usual are 20."""
+    max_ping_period: float = 3600.0
+    """How long a server may have a client wait for a ping, interval and timeout together; longer is taken for this."""
     connect_timeout: float = 45.0
     """From the Engine.IO handshake to the first namespace joined."""
 
