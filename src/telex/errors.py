@@ -159,7 +159,9 @@ class OutboxFull(TelexError):
         self.n_bytes = n_bytes
 
     def __str__(self) -> str:
-        return f"{self.n_events} events of {self.n_bytes} bytes wait already: await what emit returns, or raise the limit"
+        return (
+            f"{self.n_events} events of {self.n_bytes} bytes wait already: await what emit returns, or raise the limit"
+        )
 
 
 class AckTimeout(TelexError, TimeoutError):

@@ -26,7 +26,6 @@ from telex.socketio.packets import RESERVED_EVENTS, PacketType
 from telex.types import Data, size_of
 
 if TYPE_CHECKING:
-    from telex.engineio import Session
     from telex.socketio.parsing import OurDecoder
     from telex.socketio.socket import Socket
 

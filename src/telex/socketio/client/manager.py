@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from telex.backoff import Backoff, retry_after
 from telex.engineio import CloseReason, message
 from telex.engineio.client import ClientSession, open_session
 from telex.errors import ConnectError, HandshakeError, SocketPacketError, TelexError
@@ -35,7 +36,6 @@ from telex.socketio.starting import start
 from telex.streams.deadlines import Deadline, deadlines_of
 from telex.tokens import chance
 from telex.types import Data, size_of
-from telex.websocket.backoff import Backoff, retry_after
 
 if TYPE_CHECKING:
     from telex.socketio.client.socket import Client

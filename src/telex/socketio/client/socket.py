@@ -17,13 +17,13 @@ from functools import lru_cache, partial
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Self, Unpack, overload
 
-from telex.engineio import MESSAGE_TEXT, Packet, message
+from telex.engineio import MESSAGE_TEXT, Packet
 from telex.errors import AckTimeout, ConnectError, ConnectRefused, Disconnected, SocketPacketError
 from telex.socketio.acks import Acks, Answer, from_values
 from telex.socketio.broadcast import DEFAULT_CALL_TIMEOUT, Sent
 from telex.socketio.client.mailbox import Mailbox
 from telex.socketio.client.manager import Manager, find_manager
-from telex.socketio.client.options import ClientOptions, Settings, Wishes, read_options
+from telex.socketio.client.options import ClientOptions, read_options
 from telex.socketio.client.outbox import Outbox, weigh
 from telex.socketio.client.recovery import Place, read_pid
 from telex.socketio.client.retries import Line, Try
@@ -586,7 +586,9 @@ class Client(Emitter, Hearing):
         if entry.answer is not None:
             entry.answer(values)
         elif values is None:
-            logger.warning("gave up the event %r, which was sent %d times and never acknowledged", entry.event, entry.n_tries)
+            logger.warning(
+                "gave up the event %r, which was sent %d times and never acknowledged", entry.event, entry.n_tries
+            )
         self._go_on()
 
     def _withdraw(self, line: Line, ack_id: int) -> None:
@@ -663,7 +665,9 @@ class Client(Emitter, Hearing):
             raise SocketPacketError("a second answer to one CONNECT packet")
         sid = said.get("sid") if isinstance(said, dict) else None
         if not isinstance(sid, str):
-            raise SocketPacketError("an answer to a CONNECT packet without an id: the server may speak an older protocol")
+            raise SocketPacketError(
+                "an answer to a CONNECT packet without an id: the server may speak an older protocol"
+            )
         self._cancel_alarm()
         pid = read_pid(said.get("pid"))
         self.recovered = pid is not None and self._place is not None and self._place.pid == pid
@@ -845,7 +849,12 @@ class Client(Emitter, Hearing):
             handler = own.find(event)
             if handler is not None:
                 if len(args) < handler.n_min:
-                    logger.warning("the handler for %r takes %d arguments; an event with %d was dropped", event, handler.n_min, len(args))
+                    logger.warning(
+                        "the handler for %r takes %d arguments; an event with %d was dropped",
+                        event,
+                        handler.n_min,
+                        len(args),
+                    )
                     return
                 own.take(event)
                 reply = None if ack_id is None else partial(self.reply, ack_id)
