@@ -14,7 +14,7 @@ import inspect
 from asyncio import _get_running_loop  # None in a thread without one, and many times cheaper than an exception
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -27,7 +27,6 @@ from telex.types import Data, size_of
 
 if TYPE_CHECKING:
     from telex.socketio.parsing import OurDecoder
-    from telex.socketio.socket import Socket
 
 __all__ = [
     "SMALL_JSON",
@@ -256,7 +255,7 @@ class Emitter:
             if body is not None:
                 session = connection.session
                 session.send_text(self.nsp.event_head, body)
-                return SENT if session.is_clear else Sent(cast("Socket", self))
+                return SENT if session.is_clear else Sent(cast("Recipient", self))
         return self._emit(event, args, callback)
 
     def receive_event(self, event: str, args: list[Any], ack_id: int | None, n_bytes: int) -> None:
