@@ -14,7 +14,7 @@ import inspect
 from asyncio import _get_running_loop  # None in a thread without one, and many times cheaper than an exception
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
