@@ -26,6 +26,7 @@ from telex.socketio.packets import RESERVED_EVENTS, PacketType
 from telex.types import Data, size_of
 
 if TYPE_CHECKING:
+    from telex.socketio.broadcast import Recipient
     from telex.socketio.parsing import OurDecoder
 
 __all__ = [
@@ -232,8 +233,8 @@ class Emitter:
 
     __slots__ = ("_inbox", "connection", "is_direct_in", "is_direct_out", "nsp", "state")
 
-    nsp: Registry
-    connection: EventReceiver
+    nsp: Any  # a `Registry`: of the server or of the client
+    connection: Any  # an `EventReceiver`, likewise
     state: State
     is_direct_in: bool
     is_direct_out: bool

@@ -17,6 +17,7 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from telex.backoff import Backoff, retry_after
@@ -126,6 +127,7 @@ class Manager(EventReceiver):
             if self._handlers is None:
                 self._handlers = {}
             self._handlers[event] = handler
+            self._hear_pings()
             return found
 
         return register if function is None else register(function)
@@ -302,6 +304,7 @@ class Manager(EventReceiver):
             return
         self.session = session
         self._turn(Turn.OPENED)
+        self._hear_pings()
         if self._full:
             session.pause_reading()
         backoff = self._backoff
@@ -416,6 +419,10 @@ class Manager(EventReceiver):
     def _clients(self) -> list[Member]:
         found = [] if self._root is None else [self._root]
         return found if self._others is None else [*found, *self._others.values()]
+
+    def _hear_pings(self) -> None:
+        if self.session is not None and self._handlers is not None and "ping" in self._handlers:
+            self.session.heard_ping = partial(self._tell, "ping")
 
     def _tell(self, event: str, *args: Any) -> None:
         handler = None if self._handlers is None else self._handlers.get(event)

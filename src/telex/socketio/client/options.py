@@ -19,13 +19,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, TypedDict, Unpack
 from urllib.parse import urlsplit, urlunsplit
 
-from telex.engineio.client import Options
+from telex.engineio.client import DeflateOptions, Options, Way
 from telex.limits import Limits
 from telex.socketio.packets import NOT_IN_NAMES
 from telex.socketio.parsers import JSON
 from telex.socketio.parsing import OurParser, Parser, as_parser
-from telex.websocket.deflate import DeflateOptions
-from telex.websocket.dialing import Way
 
 __all__ = ["Auth", "ClientOptions", "Plan", "Settings", "Wishes", "read_options"]
 

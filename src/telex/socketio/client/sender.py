@@ -15,9 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from telex.engineio import Packet
+from telex.engineio.sending import weigh
 from telex.socketio.acks import Acks, Answer
 from telex.socketio.broadcast import DEFAULT_CALL_TIMEOUT
-from telex.socketio.client.outbox import Outbox, weigh
+from telex.socketio.client.outbox import Outbox
 from telex.socketio.client.retries import Line, Try
 from telex.socketio.events import CONNECTED
 from telex.socketio.reliable import EXTENSION
