@@ -15,7 +15,7 @@ Source: Engine.IO protocol v4, "Handshake", "Heartbeat" and "Upgrade".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -23,7 +23,8 @@ from typing import Protocol
 from telex.engineio.client.handshake import Welcome, read_welcome
 from telex.engineio.interfaces import CloseReason, Transport
 from telex.engineio.packets import PONG, PROBE, UPGRADE, Packet, PacketType
-from telex.engineio.sending import BufferedSender
+from telex.engineio.payloads import measure
+from telex.engineio.sending import BufferedSender, weigh
 from telex.errors import EnginePacketError
 from telex.limits import Limits
 from telex.streams.deadlines import Deadline, Deadlines, Slot
@@ -93,6 +94,10 @@ class Owner(Protocol):
         """Hear what is wrong with it; `session_finished` follows."""
         ...
 
+    def session_upgraded(self) -> None:
+        """Hear that the session has another transport."""
+        ...
+
     def session_finished(self, reason: CloseReason) -> None:
         """Hear, once and last, that nothing is left to do for the session."""
         ...
@@ -127,6 +132,7 @@ class ClientSession(BufferedSender):
         sid: What the server calls it; empty before `session_opened`.
         max_payload: Bytes that the server takes in one message or POST; None where it has not said.
         ping_period: Seconds of silence after which the server is given up.
+        heard_ping: Called for each ping of the server, where somebody wants to know.
     """
 
     open_states = frozenset({State.OPEN, State.PROBING, State.HOLDING})
@@ -139,6 +145,7 @@ class ClientSession(BufferedSender):
         "_n_unread_beats",
         "_probe",
         "_slot",
+        "heard_ping",
         "max_payload",
         "owner",
         "ping_period",
@@ -155,6 +162,7 @@ class ClientSession(BufferedSender):
         self.ping_period = 0.0
         self.state = State.OPENING
         self.owner = owner
+        self.heard_ping: Callable[[], None] | None = None
         self.is_clear = False
         self._probe: Probe | None = None
         self._close_alarm: Deadline | None = None
@@ -297,6 +305,8 @@ class ClientSession(BufferedSender):
         probe.current.discard()
         if self._is_paused:
             self.transport.pause_reading()
+        if self.owner is not None:
+            self.owner.session_upgraded()
         self.flush()
 
     def _drop_candidate(self) -> None:
@@ -334,6 +344,8 @@ class ClientSession(BufferedSender):
         self._await_ping()
         if not (self.is_clear and self._offer(PONGS)):
             self._push(PONGS, PONG.n_bytes)
+        if self.heard_ping is not None:
+            self.heard_ping()
 
     # The end.
 
@@ -373,9 +385,20 @@ class ClientSession(BufferedSender):
         if self.transport.name != "polling":
             super()._hand_over()
             return
-        self.transport.send(self._take_payload())
+        self.transport.send(self._take_payload(self.max_payload or self._limits.max_payload))
         if not self._buffer:
             self._buffer = None
 
-    def _take_payload(self) -> Sequence[Packet]:
-        return self._take(self.high_mark)
+    def _take_payload(self, max_bytes: int) -> list[Packet]:
+        """Take what waits out of the buffer, in order, for as long as it fits a payload; the first in any case."""
+        taken: list[Packet] = []
+        buffer = self._buffer or {}
+        n_bytes = -1  # no separator follows the last
+        for ticket, packets in list(buffer.items()):
+            n_bytes += sum(map(measure, packets))
+            if taken and n_bytes > max_bytes:
+                break
+            taken += packets
+            self._buffer_bytes -= weigh(packets)
+            del buffer[ticket]
+        return taken
