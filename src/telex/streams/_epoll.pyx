@@ -9,6 +9,10 @@ Theory of operation. An event loop's transports cost as much per message as the 
 event loop live in one epoll set of their own, and the *set's* descriptor is what the event loop watches: one callback
 per turn then drains every stream that is ready. `Poll` is that set. It works on any loop that has `add_reader`.
 
+- When a batch is done, `Poll` waits in the event loop's place, where that would do nothing but wait: on the loop's own
+  set, which ours is a descriptor of. Are streams alone ready then, they are served with no turn of the loop between;
+  all else is the loop's, and comes up there again. That is for asyncio's own loop, whose private parts say what it is
+  about to do; on every other loop each batch is a turn.
 - All streams read into one buffer, so an idle stream owns no memory but its record. A receiver that is compiled too
   takes the bytes where they lie (`native.h`); everybody else is handed a `bytes` of them.
 - Writes are corked. What is written to a stream while its input is handled leaves in one `send` when that is done, and
