@@ -138,6 +138,11 @@ class Hooks:
 
     # What the engine does.
 
+    @property
+    def has_hooks(self) -> bool:
+        """Whether anything is registered here."""
+        return bool(self._middlewares) or any(self._hooks.values())
+
     async def run_middlewares(self, request: Request) -> Response | None:
         """Return the answer of the first middleware that gives one. Raises `HookFailed`."""
         for middleware in self._middlewares:

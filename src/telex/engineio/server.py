@@ -181,6 +181,11 @@ class Engine(Hooks):
             compress(response, request.headers.get("accept-encoding", ""), self._compression_threshold)
         return response
 
+    @property
+    def shows_requests(self) -> bool:
+        """Whether anything of the program's looks at requests before a session is there."""
+        return self._allow_request is not None or self._generate_id is not None or self.has_hooks
+
     async def admit_websocket(self, request: Request) -> WebSocketAdmission | Response:
         """Check one WebSocket upgrade request; the `Response`, if that is what comes, refuses it."""
         try:

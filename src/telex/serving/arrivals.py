@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from telex.limits import Limits
+from telex.serving.asgi import Server
 from telex.serving.conversation import Conversation
 from telex.serving.uvicorn import limits_of
 from telex.streams import Deadline, Listening, Poll, Rota, Slot, Stream, deadlines_of
@@ -39,7 +40,8 @@ class Arrivals:
     """Accept the connections of one uvicorn server.
 
     Args: `make_http` makes uvicorn's protocol; `close_code` is what WebSockets are closed with when it stops;
-    `is_eager` says that the application may be run without a task of its own, as ours can.
+    `is_eager` says that the application may be run without a task of its own, as ours can; `alone` is the application,
+    where it is a server of ours with nothing around it.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Arrivals:
         app_state: dict[str, Any],
         close_code: int,
         is_eager: bool,
+        alone: Server | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._poll = poll
@@ -66,6 +69,7 @@ class Arrivals:
             "app_state": app_state,
             "close_code": close_code,
             "is_eager": is_eager,
+            "alone": alone,
         }
 
     def listen(self, descriptor: int) -> None:

@@ -71,10 +71,18 @@ class Server(SocketServer):
 
         return wrapped
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, other: App | None) -> None:
+    def note_use(self) -> None:
+        """Be among the servers in use, which are closed in time and watched."""
         servers_in_use.add(self)
         if self.limits.slow_handler is not None:
             watch(self.limits.slow_handler, servers_in_use)
+
+    def is_own_path(self, path: str) -> bool:
+        """Whether a path, without the root path, is this server's."""
+        return path.rstrip("/") == self.path.rstrip("/")
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, other: App | None) -> None:
+        self.note_use()
         kind = scope["type"]
         if kind == "lifespan":
             await self._serve_lifespan(scope, receive, send, other)
@@ -93,9 +101,9 @@ class Server(SocketServer):
     def _is_ours(self, scope: Scope, *, is_alone: bool) -> bool:
         root: str = scope.get("root_path", "").rstrip("/")
         path: str = scope["path"]
-        local = path.removeprefix(root).rstrip("/")
-        is_mount_point = is_alone and root != "" and path.startswith(root) and local == ""
-        return is_mount_point or local == self.path.rstrip("/")
+        local = path.removeprefix(root)
+        is_mount_point = is_alone and root != "" and path.startswith(root) and local.rstrip("/") == ""
+        return is_mount_point or self.is_own_path(local)
 
     def _find_file(self, scope: Scope, *, is_alone: bool) -> Response | None:
         """Answer a request for one of the client's files, which lie right below the path."""

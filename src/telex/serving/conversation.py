@@ -10,6 +10,9 @@ and of the request stays an `_Opening`, which can make it anew. Where the descri
 loop), the transport stays and still nothing goes through ASGI any more. Any other application is served by a
 `Connection`, made when it first asks for messages.
 
+**The direct way.** A `telex.Server` that stands alone under `telex run` has nothing around it that would look at scope
+and events. So it is asked without them (`_meet`), and takes the connection over as ever.
+
 Source: the ASGI specification, HTTP & WebSocket 2.5, and its extension `websocket.http.response`.
 """
 
@@ -19,7 +22,7 @@ import asyncio
 import enum
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from http import HTTPStatus
 from operator import is_
 from typing import Any
@@ -27,10 +30,11 @@ from urllib.parse import quote, unquote
 
 from telex.engineio import Engine, WebSocketAdmission
 from telex.engineio import Request as EngineRequest
+from telex.engineio import Response as EngineResponse
 from telex.errors import ConnectionClosed, HandshakeError
 from telex.limits import Limits
 from telex.serving.adopted import adopted_by
-from telex.serving.asgi import TAKEOVER, make_request
+from telex.serving.asgi import TAKEOVER, Server, encode_headers, make_request
 from telex.socketio.starting import start
 from telex.streams import AsyncioStream, Deadline, Stream, deadlines_of, poll_of
 from telex.tokens import token_bytes
@@ -85,6 +89,7 @@ class Conversation:
         app_state: dict[str, Any],
         close_code: int,
         is_eager: bool = False,
+        alone: Server | None = None,
         left: Callable[[], None] | None = None,
     ) -> None:
         self._stream = stream
@@ -95,6 +100,7 @@ class Conversation:
         self._limits = limits
         self._close_code = close_code
         self._is_eager = is_eager
+        self._alone = alone  # the application, where it is a server of ours and nothing stands around it
         self._left = left  # called when the stream tells its end to somebody else from now on, or has told us
         self._task: asyncio.Task[None] | None = None
         self._reader = RequestReader(limits)
@@ -156,24 +162,26 @@ class Conversation:
 
     def _ask(self, request: Request) -> None:
         """Start the application on a sound request."""
-        stream, config = self._stream, self._config
         self._request = request
         self._phase = _Phase.ASKING
-        self._scope = make_scope(request, stream, config, self._app_state.copy())
-        self._scope["extensions"][TAKEOVER] = self
-        self._base = dict(self._scope)
+        asked = None if self._alone is None else self._meet(self._alone, request)
+        if asked is None:
+            self._scope = make_scope(request, self._stream, self._config, self._app_state.copy())
+            self._scope["extensions"][TAKEOVER] = self
+            self._base = dict(self._scope)
+            asked = self._config.loaded_app(self._scope, self.receive, self.send)
         if self._is_eager:
-            self._task = start(self._run())  # which our own servers mostly end at once
+            self._task = start(self._run(asked))  # which our own servers mostly end at once
         else:
-            self._task = self._loop.create_task(self._run())
+            self._task = self._loop.create_task(self._run(asked))
         if self._task is not None:
             self._server_state.tasks.add(self._task)
 
-    async def _run(self) -> None:
+    async def _run(self, asked: Awaitable[object]) -> None:
         """Run the application, and end the connection in the way the application ended."""
         code = 1000
         try:
-            result = await self._config.loaded_app(self._scope, self.receive, self.send)
+            result = await asked
         except asyncio.CancelledError:
             code = 1012
             raise
@@ -197,6 +205,36 @@ class Conversation:
                 self._connect().close(code)
             elif self._phase in (_Phase.ASKING, _Phase.REFUSING):
                 self._refuse(reject(500, "Internal Server Error"))
+
+    def _meet(self, server: Server, request: Request) -> Coroutine[Any, Any, None] | None:
+        """Ask a server that stands alone about a request; None where it must be asked by way of ASGI."""
+        headers = request.headers
+        raw_path, _, query = request.target.partition("?")
+        path = unquote(raw_path)
+        if (
+            self._app_state
+            or server.engine.shows_requests
+            or not server.is_own_path(path)
+            or "X-Forwarded-For" in headers  # which uvicorn's own middleware knows to judge
+            or "X-Forwarded-Proto" in headers
+        ):
+            return None
+        address: Any = _address(self._stream.get_extra_info("peername"))
+        return self._admit(server, EngineRequest("GET", path, query, headers, remote_address=address))
+
+    async def _admit(self, server: Server, request: EngineRequest) -> None:
+        server.note_use()
+        admission = await server.engine.admit_websocket(request)
+        if self._phase is not _Phase.ASKING:  # the peer has gone, or we stop
+            if not isinstance(admission, EngineResponse):
+                admission.cancel()
+        elif isinstance(admission, EngineResponse):
+            self._begin_refusal({"status": admission.status, "headers": encode_headers(admission.headers)})
+            self._go_on_refusing({"body": admission.body})
+        else:
+            self._accept({"headers": encode_headers(admission.headers)})
+            if not self.take(server.engine, admission, {}):
+                admission.cancel()
 
     def _is_open(self) -> bool:
         return self._connection is not None and self._connection.state is State.OPEN
@@ -308,7 +346,7 @@ class Conversation:
         adopted.add(engine)
         extras: dict[str, Any] = {}
         is_changed = len(scope) != len(self._base) or not all(map(is_, scope.values(), self._base.values()))
-        if is_changed or scope["state"]:
+        if is_changed or scope.get("state"):
             extras = {key: value for key, value in scope.items() if self._base.get(key) is not value or key == "state"}
         opening = _Opening(self._request.pack(), stream, self._config, extras or None)
         admission.start_on(transport, opening)
@@ -389,7 +427,7 @@ class Conversation:
         """Say what became of a request, as uvicorn's own classes do."""
         if not logger.isEnabledFor(logging.INFO):
             return
-        scope = self._scope
+        scope = self._scope or make_scope(self._request, self._stream, self._config, {})
         client = ":".join(map(str, scope["client"] or ()))
         query = scope["query_string"].decode("ascii")
         path = quote(scope["path"]) + (f"?{query}" if query else "")

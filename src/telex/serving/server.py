@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from telex.serving.adopted import adopted_by
 from telex.serving.arrivals import Arrivals
@@ -80,11 +81,12 @@ class Server(uvicorn.Server):
                 same.listen(backlog)
         if not self.started:
             return
-        self._accept_in_poll([listener.fileno() for listener in listeners], is_ours=is_ours)
+        alone = app if is_ours and is_alone(config, app) else None
+        self._accept_in_poll([listener.fileno() for listener in listeners], is_ours=is_ours, alone=alone)
         sys.stdout.write(banner(config, [listener.getsockname() for listener in listeners], app if is_ours else None))
         sys.stdout.flush()
 
-    def _accept_in_poll(self, descriptors: list[int], *, is_ours: bool) -> None:
+    def _accept_in_poll(self, descriptors: list[int], *, is_ours: bool, alone: TelexServer | None) -> None:
         loop, config = asyncio.get_running_loop(), self.config
         poll = poll_of(loop)
         # Only asyncio's own loops let go of a listening socket.
@@ -104,6 +106,7 @@ class Server(uvicorn.Server):
             app_state=self.lifespan.state,
             close_code=self._close_code,
             is_eager=is_ours,
+            alone=alone,
         )
         for descriptor in descriptors:
             loop.remove_reader(descriptor)
@@ -146,6 +149,17 @@ class Server(uvicorn.Server):
             if connection in self.server_state.connections:
                 await asyncio.sleep(begin + self._drain * number / len(connections) - loop.time())
                 connection.shutdown()
+
+
+def is_alone(config: uvicorn.Config, server: TelexServer) -> bool:
+    """Whether a server is served with nothing around it that looks at requests, and at the root of the paths.
+
+    uvicorn's middleware for proxies is known: it is left out only for requests that came through none.
+    """
+    layer = config.loaded_app
+    if type(layer) is ProxyHeadersMiddleware:
+        layer = layer.app
+    return layer is server and type(server).__call__ is TelexServer.__call__ and not config.root_path
 
 
 def log_failures(results: Iterable[BaseException | None]) -> None:
