@@ -17,7 +17,7 @@ help:
 	@echo "make coverage     each codec module, branch by branch, by its own tests"
 	@echo "make test-sanitize  the tests on compiled modules that watch every memory access (10 minutes)"
 	@echo "make conformance  every case of the Autobahn suite, as server and as client"
-	@echo "make bench        Telex beside its peers: cost per message, and whether it meets its bars (20 minutes)"
+	@echo "make bench        Telex beside its peers: cost per message, and whether it meets its bars (30 minutes)"
 	@echo "make scale        19,000 connections, and a million sessions: is anything lost, is the loop ever late (3 minutes)"
 	@echo "make clean        remove what the other targets made"
 

@@ -17,7 +17,7 @@ SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "
 is_sanitized = os.environ.get("TELEX_SANITIZE") == "1"
 flags = ([*SANITIZE, "-O1"] if is_sanitized else ["-O3"]) if sys.platform != "win32" else []
 
-modules = ["websocket/_frames", "engineio/_messages", "socketio/_events", "socketio/_pools"]
+modules = ["websocket/_frames", "websocket/_handover", "engineio/_messages", "socketio/_events", "socketio/_pools"]
 if sys.platform == "linux":
     modules.append("streams/_epoll")
 

@@ -1,6 +1,7 @@
-"""Do one work with one server: start it, put the load on it, stop it.
+"""Do one work with one server: start it, put the load on it, stop it. Or with one client, of a server that is given.
 
-The server has one core for itself and the load another; each measurement has a fresh server process.
+What is measured has one core for itself and the load, or the server of clients, another; each measurement has fresh
+processes.
 """
 
 # ruff: noqa: S603  # it starts the project's own programs, by list and without a shell
@@ -14,13 +15,15 @@ import resource
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from benchmarks.environment import CACHE, Environment
-from benchmarks.works import Server, Unit, Work
+from benchmarks.works import SERVERS, Server, Unit, Work
 
 LOG = CACHE / "servers.log"
 START_SECONDS = 20.0
@@ -92,6 +95,8 @@ def measure(
     Raises:
         MeasurementError: If the server does not start or gives a wrong answer. It is stopped then too.
     """
+    if work.server is not None:
+        return _measure_client(environment, work, server, cores=cores, seconds=seconds, warmup=warmup)
     with running(environment, server, cores.server) as (port, pids):
         command = [str(environment.load), *_load_options(work, server), f"--port={port}"]
         if not cores.is_shared:
@@ -108,6 +113,68 @@ def measure(
         result = json.loads(done.stdout)
     key = "bytes_per_connection" if work.unit == Unit.MEMORY else "cpu_us"
     return Sample(result[key], result.get("per_second"), result["server_busy"], result["others_busy"])
+
+
+def _measure_client(
+    environment: Environment, work: Work, client: Server, *, cores: Cores, seconds: float, warmup: float
+) -> Sample:
+    """Measure a client once: it counts its own CPU time and memory."""
+    is_held = work.unit == Unit.MEMORY
+    with running(environment, SERVERS[work.server or ""], cores.load) as (port, _):
+        command = [*environment.command(client.command, port), work.activity]
+        command += (
+            [str(work.n_connections), str(seconds), "0"] if is_held else [str(work.depth), str(seconds), str(warmup)]
+        )
+        with LOG.open("ab") as log, pinned(cores.server):
+            began = log.tell()
+            process = subprocess.Popen(
+                command,
+                env=environment.variables(client.variables),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                text=True,
+            )
+        timer = threading.Timer(LOAD_SECONDS, process.kill)
+        timer.start()
+        try:
+            told = cast("IO[str]", process.stdout)
+            has_begun = told.readline() == "begin\n"
+            busy = _busy_seconds(cores.server)
+            last = told.readline()
+            busy = _busy_seconds(cores.server) - busy
+            if not has_begun or not last:
+                raise MeasurementError(f"the client ended: {_last_words(began) or 'it said nothing'}")
+            result = json.loads(last)
+        finally:
+            timer.cancel()
+            _stop(process)
+            told.close()
+    share = result["cpu_seconds"] / result["seconds"]
+    others = max(busy / result["seconds"] - share, 0.0)
+    if is_held:
+        return Sample(result["bytes"] / work.n_connections, None, share, others)
+    if not result["messages"]:
+        raise MeasurementError("the client got nothing")
+    figure = result["cpu_seconds"] / result["messages"] * 1e6
+    return Sample(figure, result["messages"] / result["seconds"], share, others)
+
+
+def _busy_seconds(core: int) -> float:
+    """Return how long a core has worked since it was started."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        if line.startswith(f"cpu{core} "):
+            user, nice, system, _, _, interrupts, soft, *_ = map(int, line.split()[1:])
+            return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def _last_words(log_began: int) -> str:
+    """Return the last line that was logged since then."""
+    with LOG.open("rb") as log:
+        log.seek(log_began)
+        return log.read().decode(errors="replace").strip().rpartition("\n")[2]
 
 
 def _load_options(work: Work, server: Server) -> list[str]:
@@ -150,10 +217,7 @@ def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log_bega
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.02)
-    with LOG.open("rb") as log:
-        log.seek(log_began)
-        said = log.read().decode(errors="replace").strip().rpartition("\n")[2]
-    raise MeasurementError(f"the server did not start: {said or 'it said nothing'}")
+    raise MeasurementError(f"the server did not start: {_last_words(log_began) or 'it said nothing'}")
 
 
 def _with_children(pid: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""What is measured: the servers, the works each of them does, and the bars that Telex sets itself.
+"""What is measured: the servers and clients, the works each of them does, and the bars that Telex sets itself.
 
 Rule of this module: data, and nothing that runs. `measure` does the works, `report` judges the bars.
 """
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server program."""
+    """A server program; or a client, which is told what to do as `peers/client_work.py` says."""
 
     label: str
     command: tuple[str, ...]
@@ -55,6 +55,20 @@ SERVERS = {
     "node-ws": Server("Node ws", ("{node}", "{peers}/node_ws.cjs", "{port}", "echo")),
     "node-ws-broadcast": Server("Node ws", ("{node}", "{peers}/node_ws.cjs", "{port}", "broadcast")),
     "node-socketio": Server("Node socket.io", ("{node}", "{peers}/node_socketio.cjs", "{port}")),
+    "telex-client": Server("Telex", ("{telex}", "{peers}/telex_client.py", "{port}")),
+    "python-socketio-client": Server("python-socketio", ("{python}", "{peers}/python_socketio_client.py", "{port}")),
+    "node-socketio-client": Server("Node socket.io", ("{node}", "{peers}/node_socketio_client.cjs", "{port}")),
+    "telex-listener-client": Server(
+        "Telex (Listener)", ("{telex}", "{peers}/telex_websocket_client.py", "listener", "{port}")
+    ),
+    "telex-coroutine-client": Server(
+        "Telex (coroutine)", ("{telex}", "{peers}/telex_websocket_client.py", "coroutine", "{port}")
+    ),
+    "picows-client": Server("picows", ("{python}", "{peers}/picows_client.py", "listener", "{port}")),
+    "picows-coroutine-client": Server(
+        "picows.websockets", ("{python}", "{peers}/picows_client.py", "coroutine", "{port}")
+    ),
+    "websockets-client": Server("websockets", ("{python}", "{peers}/websockets_client.py", "{port}")),
     "c-echo": Server("C (raw bytes)", ("{limits}", "echo", "{port}"), is_raw=True),
     "c-broadcast": Server("C (loop of send)", ("{limits}", "broadcast", "{port}"), is_raw=True),
 }
@@ -85,10 +99,20 @@ class Work:
     warmups: int = 1
     """Times the usual warm-up. Where a message is a whole handshake there are few in a second, and Node's compiler
     wants thousands before it does its best: connections cost it half as much after four seconds as after one."""
+    server: str | None = None
+    """Where clients are measured, the server that they all talk with; `servers` are the clients then."""
 
 
 WEBSOCKET = ("telex-listener", "telex-coroutine", "picows", "picows-coroutine", "websockets", "aiohttp", "node-ws")
 SOCKETIO = ("telex", "python-socketio", "node-socketio")
+WEBSOCKET_CLIENTS = (
+    "telex-listener-client",
+    "telex-coroutine-client",
+    "picows-client",
+    "picows-coroutine-client",
+    "websockets-client",
+)
+SOCKETIO_CLIENTS = ("telex-client", "python-socketio-client", "node-socketio-client")
 
 
 def _websocket_echo(suffix: str, size: str, n_bytes: int, depth: int, servers: tuple[str, ...]) -> Work:
@@ -99,6 +123,18 @@ def _websocket_echo(suffix: str, size: str, n_bytes: int, depth: int, servers: t
 def _socketio_echo(name: str, title: str, event: str, depth: int, servers: tuple[str, ...]) -> Work:
     title += f", {depth} in flight" if depth > 1 else ""
     return Work(name, title, "socketio", "echo", servers, event=event, depth=depth)
+
+
+def _client(name: str, title: str, protocol: str, activity: str, depth: int = 1) -> Work:
+    title += f", {depth} in flight" if depth > 1 else ""
+    is_plain = protocol == "websocket"
+    clients = WEBSOCKET_CLIENTS if is_plain else SOCKETIO_CLIENTS
+    server = "telex-listener" if is_plain else "telex"
+    return Work(name, title, protocol, activity, clients, n_connections=1, depth=depth, warmups=2, server=server)
+
+
+def _held_clients(name: str, title: str, protocol: str, clients: tuple[str, ...], server: str) -> Work:
+    return Work(name, title, protocol, "hold", clients, n_connections=10_000, unit=Unit.MEMORY, server=server)
 
 
 WORKS = [
@@ -165,6 +201,19 @@ WORKS = [
         n_connections=10_000,
         unit=Unit.MEMORY,
     ),
+    _client("websocket-client-echo", "WebSocket client, echo", "websocket", "echo"),
+    _client("websocket-client-echo-deep", "WebSocket client, echo", "websocket", "echo", 16),
+    _client("socketio-client-echo", "Socket.IO client, echo", "socketio", "echo"),
+    _client("socketio-client-echo-deep", "Socket.IO client, echo", "socketio", "echo", 16),
+    _client("socketio-client-flood", "Socket.IO client, a flood of events", "socketio", "flood"),
+    _held_clients(
+        "websocket-client-memory",
+        "Memory of idle WebSocket clients",
+        "websocket",
+        ("telex-listener-client", "picows-client", "websockets-client"),
+        "telex-listener",
+    ),
+    _held_clients("socketio-client-memory", "Memory of idle Socket.IO clients", "socketio", SOCKETIO_CLIENTS, "telex"),
 ]
 
 
@@ -209,4 +258,13 @@ BARS = [
     Bar("socketio-connect", "telex", "node-socketio", at_least=1.6),
     Bar("websocket-memory", "telex-listener", at_most=1024),
     Bar("socketio-memory", "telex", at_most=2048),
+    Bar("websocket-client-echo", "telex-listener-client", "picows-client", at_least=1.2),
+    Bar("websocket-client-echo", "telex-coroutine-client", "picows-coroutine-client", at_least=1.1),
+    Bar("socketio-client-echo", "telex-client", "python-socketio-client", at_least=4.0),
+    Bar("socketio-client-echo", "telex-client", "node-socketio-client", at_least=1.5),
+    Bar("socketio-client-echo-deep", "telex-client", "python-socketio-client", at_least=4.0),
+    Bar("socketio-client-echo-deep", "telex-client", "node-socketio-client", at_least=1.5),
+    Bar("socketio-client-flood", "telex-client", "python-socketio-client", at_least=4.0),
+    Bar("socketio-client-flood", "telex-client", "node-socketio-client", at_least=1.5),
+    Bar("socketio-client-memory", "telex-client", at_most=6144),
 ]

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 COMPILED = [
     "websocket/_frames.pyx",
     "websocket/_frames.pxd",
+    "websocket/_handover.pyx",
     "streams/_epoll.pyx",
     "streams/native.h",
     "engineio/_messages.pyx",

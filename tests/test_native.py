@@ -17,10 +17,12 @@ from telex.socketio.connection import Connection
 from telex.socketio.namespace import Namespace
 from telex.socketio.socket import Socket
 from telex.websocket import codec
+from telex.websocket import fastpath as websocket
 from tests.twins import IS_PURE, compiled
 
 CHOOSERS = [
     ("frames", codec, "telex.websocket.frames"),
+    ("handover", websocket, "telex.websocket.handover"),
     ("messages", engineio, "telex.engineio.messages"),
     ("events", socketio, "telex.socketio.events"),
     ("pools", starting, "telex.socketio.pools"),

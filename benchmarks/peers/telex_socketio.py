@@ -20,6 +20,12 @@ def ack(socket: telex.Socket, data: str) -> str:
     return data
 
 
+@io.on("flood")
+def flood(socket: telex.Socket) -> None:
+    for n in range(256):
+        socket.emit("flood", f"{n:064}")
+
+
 @io.on("bcast")
 def bcast(socket: telex.Socket, data: str) -> None:
     io.emit("bcast", data)

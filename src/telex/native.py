@@ -16,6 +16,7 @@ __all__ = ["active", "describe", "load"]
 
 COMPILED = {
     "frames": "telex.websocket._frames",
+    "handover": "telex.websocket._handover",
     "epoll": "telex.streams._epoll",
     "messages": "telex.engineio._messages",
     "events": "telex.socketio._events",
@@ -41,8 +42,9 @@ def load(name: str) -> Any:
 def active() -> tuple[str, ...]:
     """Return the compiled modules in use.
 
-    "frames" is WebSocket's codec, "epoll" the stream loop, "messages" and "events" are what every message runs through
-    in Engine.IO and in Socket.IO, "pools" begins coroutine handlers.
+    "frames" is WebSocket's codec, "handover" steps the coroutine that waits for a message, "epoll" is the stream loop,
+    "messages" and "events" are what every message runs through in Engine.IO and in Socket.IO, "pools" begins coroutine
+    handlers.
     """
     return tuple(name for name in COMPILED if load(name) is not None)
 

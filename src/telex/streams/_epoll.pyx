@@ -9,6 +9,10 @@ Theory of operation. An event loop's transports cost as much per message as the 
 event loop live in one epoll set of their own, and the *set's* descriptor is what the event loop watches: one callback
 per turn then drains every stream that is ready. `Poll` is that set. It works on any loop that has `add_reader`.
 
+- When a batch is done, `Poll` waits in the event loop's place, where that would do nothing but wait: on the loop's own
+  set, which ours is a descriptor of. Are streams alone ready then, they are served with no turn of the loop between;
+  all else is the loop's, and comes up there again. That is for asyncio's own loop, whose private parts say what it is
+  about to do; on every other loop each batch is a turn.
 - All streams read into one buffer, so an idle stream owns no memory but its record. A receiver that is compiled too
   takes the bytes where they lie (`native.h`); everybody else is handed a `bytes` of them.
 - Writes are corked. What is written to a stream while its input is handled leaves in one `send` when that is done, and
@@ -26,10 +30,12 @@ Source: epoll(7), tcp(7).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_New
 from cpython.ref cimport Py_CLEAR, Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.math cimport ceil
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset, strerror
@@ -37,6 +43,7 @@ from libc.string cimport memcpy, memset, strerror
 import asyncio
 import logging
 import os
+import selectors
 import socket as socket_module
 import weakref
 from asyncio.trsock import TransportSocket
@@ -106,6 +113,14 @@ cdef extern from "sys/ioctl.h" nogil:
         TIOCOUTQ
     int ioctl(int fd, unsigned long request, ...)
 
+cdef extern from "time.h" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    enum:
+        CLOCK_MONOTONIC  # which is what asyncio's loop goes by
+    int clock_gettime(int clock, timespec *now)
+
 cdef extern from "unistd.h" nogil:
     int c_close "close"(int fd)
 
@@ -137,6 +152,9 @@ cdef enum:
     ADDRESS_BYTES = 28
     # An IPv6 socket address; those of Unix sockets are asked for while the stream is open.
 
+MAX_WAIT_SECONDS = 24 * 3600.0
+"""For how long nothing but streams is looked at, if nothing happens at all; asyncio has the same bound."""
+
 ACCEPT_BACKOFF_SECONDS = 1.0
 """How long accepting rests when descriptors or memory have run out; else the loop would spin. As asyncio's."""
 
@@ -154,6 +172,8 @@ cdef class Poll:
     cdef object _loop  # a weak reference: the loop's own table holds this object
     cdef object _shutdown  # the generator that hears of the loop's end
     cdef int _epfd
+    cdef int _loop_epfd  # the event loop's own set, where we may wait in its place; else -1
+    cdef object _callbacks  # the event loop's queue of them
     cdef bint _is_in_batch
     cdef bint _is_scheduled  # `settle` at the end of this turn
     cdef PyObject **_by_fd  # owned: who has this descriptor in the set, or NULL
@@ -168,7 +188,7 @@ cdef class Poll:
     cdef list _doomed  # streams with an end to be told, and the error or None
 
     def __cinit__(self):
-        self._epfd = -1
+        self._epfd = self._loop_epfd = -1
         self._dirty = []
         self._doomed = []
         self._input = <unsigned char *>PyMem_Malloc(READ_BYTES)
@@ -184,6 +204,8 @@ cdef class Poll:
         if self._epfd < 0:
             raise _os_error()
         loop.add_reader(self._epfd, self._ready)
+        if type(loop) is asyncio.SelectorEventLoop and type(loop._selector) is selectors.EpollSelector:
+            self._loop_epfd, self._callbacks = loop._selector.fileno(), loop._ready
         self._shutdown = _wait_for_shutdown(weakref.ref(self))
         try:
             self._shutdown.__anext__().send(None)  # runs to its first yield, under the loop's hooks
@@ -278,7 +300,40 @@ cdef class Poll:
     # A turn
 
     def _ready(self):
-        """Serve whoever is ready: what the event loop calls."""
+        """Serve whoever is ready, as long as there is nothing else to do: what the event loop calls."""
+        self.serve()
+        while self.stay():
+            self.serve()
+
+    cdef bint stay(self) except -1:
+        """Wait in the event loop's place, if it would do nothing but wait; tell whether streams alone are ready then.
+
+        What the loop would look at is looked at here: its callbacks, its timers and its own epoll set, where ours is
+        one descriptor among others. Whatever else comes, be it a signal, is left for it, and comes up there again.
+        """
+        cdef epoll_event events[2]
+        cdef timespec now
+        cdef double seconds
+        cdef int n, milliseconds = -1
+        PyErr_CheckSignals()  # their handlers run now, for the interpreter does not look before it waits
+        if self._loop_epfd < 0 or self._epfd < 0 or self._callbacks:
+            return False
+        loop = self._loop()
+        if loop is None or loop._stopping or loop._debug:
+            return False
+        timers = loop._scheduled
+        if timers:
+            clock_gettime(CLOCK_MONOTONIC, &now)
+            seconds = <double>timers[0]._when - (now.tv_sec + now.tv_nsec * 1e-9)
+            if seconds <= 0:
+                return False
+            milliseconds = <int>ceil(min(seconds, <double>MAX_WAIT_SECONDS) * 1000)
+        with nogil:
+            n = epoll_wait(self._loop_epfd, events, 2, milliseconds)
+        return n == 1 and events[0].data.fd == self._epfd
+
+    cdef int serve(self) except -1:
+        """Serve whoever is ready now, once."""
         cdef epoll_event events[MAX_EVENTS]
         cdef int i, fd, n
         cdef PyObject *owner
@@ -296,6 +351,7 @@ cdef class Poll:
             self._is_in_batch = False
             if self._dirty or self._doomed:
                 self.settle()
+        return 0
 
     cdef int mark(self, list queue, item) except -1:
         """Have something settled when the batch is done, or at the end of this turn."""

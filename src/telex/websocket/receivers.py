@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import types
-from asyncio import current_task
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from telex.errors import FrameError
 from telex.limits import Limits
 from telex.types import Data, size_of
+from telex.websocket.fastpath import Handover
 
 if TYPE_CHECKING:
     from telex.websocket.api import Connection
@@ -58,70 +55,21 @@ class Listener:
         """Learn that the connection is over. Called exactly once, last."""
 
 
-class Inbox:
-    """Keep messages for a coroutine: the `Events` of a connection that is read with `recv`.
+class Inbox(Handover):
+    """Keep messages for a coroutine: the `Events` of a connection that is read with `recv`."""
 
-    A task that waits for a message waits for the inbox itself, which is to it what a future is. When a message comes
-    straight from the stream, that task is stepped on the spot: a future would have it wait for the loop's next turn,
-    and its answer with it. Where another task is running it is woken in the next turn, as by a future.
-    """
-
-    __slots__ = (
-        "_asyncio_future_blocking",
-        "_connection",
-        "_handed",
-        "_is_cancelled",
-        "_is_full",
-        "_left_by",
-        "_loop",
-        "_n_bytes",
-        "_n_high",
-        "_n_high_bytes",
-        "_reader",
-        "_wakeup",
-        "is_busy",
-        "is_ended",
-        "messages",
-        "n_received",
-    )
+    __slots__ = ("_connection", "_is_full", "_left_by", "_n_bytes", "_n_high", "_n_high_bytes")
 
     def __init__(self, connection: Connection, limits: Limits) -> None:
+        super().__init__()
         self._connection = connection
-        self._loop = asyncio.get_running_loop()
         self._n_high = limits.recv_queue_high
         self._n_high_bytes = limits.recv_queue_high_bytes
         self._n_bytes = 0
         self._is_full = False  # and the peer is not read
-        self._wakeup: tuple[Callable[[Any], object], Context | None] | None = None  # of the task that waits
-        self._is_cancelled = False  # that task
-        self._handed: Data | None = None  # the message for which it is being stepped
-        self._asyncio_future_blocking = False
-        self._reader: asyncio.Task[Any] | None = None  # who took a message last
-        self._left_by: asyncio.Task[Any] | None = None  # where it waits for the end instead
-        self.messages: deque[Data] = deque()
-        self.n_received = 0
-        self.is_busy = False  # the program took a message and has not come back for the next
-        self.is_ended = False
+        self._left_by: asyncio.Task[Any] | None = None  # where the reader waits for the end instead
 
-    # Called by the core.
-
-    def message_received(self, message: Data) -> None:
-        if self._is_full:
-            return  # it was left: else nothing is read meanwhile
-        wakeup = self._wakeup
-        if wakeup is not None and wakeup[1] is not None and current_task(self._loop) is None:
-            self.n_received += 1
-            self._handed, self._wakeup = message, None
-            wakeup[1].run(wakeup[0], self)
-            return
-        self.messages.append(message)
-        self._n_bytes += len(message) if type(message) is bytes else size_of(message)
-        self.n_received += 1
-        if len(self.messages) >= self._n_high or self._n_bytes >= self._n_high_bytes:
-            self._is_full = True
-            if not self._is_left():
-                self._connection.core.pause_reading(self._connection.now())
-        self.wake()
+    # Called by the core, but for `message_received`.
 
     def ping_received(self, payload: bytes) -> None:
         pass
@@ -147,12 +95,6 @@ class Inbox:
         if self._is_left() or (not self.messages and not self.is_busy):
             self._connection.finish()
         self.wake()
-
-    def wake(self) -> None:
-        """Let the task that waits go on, in the next turn."""
-        wakeup, self._wakeup = self._wakeup, None
-        if wakeup is not None:
-            self._loop.call_soon(wakeup[0], self, context=wakeup[1])
 
     def adopt(self) -> None:
         """Note that the running task is the one that receives."""
@@ -183,60 +125,33 @@ class Inbox:
     def _is_left(self) -> bool:
         return self._left_by is not None and self._left_by is self._reader
 
-    @types.coroutine
-    def take(self, is_iterating: bool = False) -> Generator[Any, None, Data]:
-        """Return the next message. **Cancellation**: loses nothing.
+    # Called by what hands over.
 
-        Args: `is_iterating` says that a regular end is the end of an iteration.
-        """
-        self._reader = current_task(self._loop)
-        while not self.messages:
-            self.is_busy = False
-            if self.is_ended:
-                self._connection.finish()
-                error = self._connection.closed_error()
-                if is_iterating and error.code in QUIET_CODES:
-                    raise StopAsyncIteration
-                raise error
-            if self._wakeup is not None:
-                raise RuntimeError("another task waits in recv() already")
-            self._asyncio_future_blocking = True
-            try:
-                yield self
-            except BaseException:
-                if self._handed is not None:  # it was for nothing
-                    self.messages.appendleft(self._handed)
-                    self._n_bytes += size_of(self._handed)
-                raise
-            finally:
-                handed, self._handed, self._wakeup = self._handed, None, None
-            if handed is not None:
-                self.is_busy = True
-                return handed
+    def _keep(self, message: Data) -> None:
+        if self._is_full:
+            return  # it was left: else nothing is read meanwhile
+        self.messages.append(message)
+        self._n_bytes += len(message) if type(message) is bytes else size_of(message)
+        self.n_received += 1
+        if len(self.messages) >= self._n_high or self._n_bytes >= self._n_high_bytes:
+            self._is_full = True
+            if not self._is_left():
+                self._connection.core.pause_reading(self._connection.now())
+        self.wake()
+
+    def _first(self) -> Data:
         message = self.messages.popleft()
         self._n_bytes -= len(message) if type(message) is bytes else size_of(message)
-        self.is_busy = True
         if self._is_full and len(self.messages) * 2 <= self._n_high and self._n_bytes * 2 <= self._n_high_bytes:
             self._is_full = False
             self._connection.read_on()
         return message
 
-    # What a task asks of what it waits for.
+    def _put_back(self, message: Data) -> None:
+        self.messages.appendleft(message)
+        self._n_bytes += size_of(message)
 
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        return self._loop
-
-    def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
-        self._wakeup = callback, context
-
-    def cancel(self, msg: object = None) -> bool:
-        if self._wakeup is None:
-            return False  # it has been woken already, and will hear of it then
-        self._is_cancelled = True
-        self.wake()
-        return True
-
-    def result(self) -> None:
-        if self._is_cancelled:
-            self._is_cancelled = False
-            raise asyncio.CancelledError
+    def _end_of(self, is_iterating: bool) -> Exception:
+        self._connection.finish()
+        error = self._connection.closed_error()
+        return StopAsyncIteration() if is_iterating and error.code in QUIET_CODES else error

@@ -6,8 +6,10 @@ Rule of this module: futures and generators; nothing of the protocol.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
+
+from telex.websocket.fastpath import Acted
 
 if TYPE_CHECKING:
     from telex.websocket.api import Connection
@@ -36,20 +38,6 @@ class Waiters:
             if not future.done():
                 future.set_result(None)
 
-
-class Acted:
-    """Be what a call returns that has acted already: awaiting it waits, ignoring it is fine."""
-
-    __slots__ = ("_wait",)
-
-    def __init__(self, wait: Callable[[], Generator[Any, None, None]] | None) -> None:
-        self._wait = wait
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return _NOTHING_TO_WAIT_FOR if self._wait is None else self._wait()
-
-
-_NOTHING_TO_WAIT_FOR: Any = iter(())  # exhausted, for whoever steps it
 
 DONE = Acted(None)
 """What a call returns after which there is nothing to wait for."""
