@@ -8,14 +8,14 @@ thread puts what it wants into a mailbox and rings, unless it has been rung alre
 Then it waits on a lock, which the coroutine releases when it is done: a call costs two switches between threads, and
 what is only posted, one at most.
 
-- **Who waits may be interrupted**: by its timeout, or by Ctrl-C in the main thread. Then the coroutine is cancelled, and
-  its end is awaited, so that nothing goes on behind the back of who has given up.
+- **Who waits may be interrupted**: by its timeout, or by Ctrl-C in the main thread. Then the coroutine is cancelled,
+  and its end is awaited, so that nothing goes on behind the back of who has given up.
 - **On the loop's own thread** a call would wait for itself, so it raises.
 - **After a fork** the child has no such thread, and descriptors in common with its parent. It lets them alone, starts
   a loop of its own with the next use, and what was opened before the fork raises there.
-- **At the end of the interpreter** what is open is closed politely, within `EXIT_SECONDS`. This happens after all threads
-  that are no daemons have ended, as they may still be using it; and nothing there can hang, since the thread is a
-  daemon.
+- **At the end of the interpreter** what is open is closed politely, within `EXIT_SECONDS`. This happens after all
+  threads that are no daemons have ended, as they may still be using it; and nothing there can hang, since the thread
+  is a daemon.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MAX_POSTED = 64
 
 
 class Portal:
-    """Run coroutines on a loop in a thread of its own. Every method may be called from any thread, unless it says so."""
+    """Run coroutines on a loop in a thread of its own. Methods may be called from any thread, unless they say so."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -82,9 +82,10 @@ class Portal:
     ) -> T:
         """Run a coroutine function on the loop for so many seconds at most.
 
-        **Interruption**, by the timeout or by an exception in the waiting thread, as Ctrl-C raises one: the coroutine is
-        cancelled and has ended when this raises. Where it was done just before its timeout, its result is returned.
-        Raises `TimeoutError`; `RuntimeError` on the loop's own thread, when the interpreter is ending, and after a fork.
+        **Interruption**, by the timeout or by an exception in the waiting thread, as Ctrl-C raises one: the coroutine
+        is cancelled and has ended when this raises. Where it was done all the same, its result is returned; so what
+        need not wait needs no time.
+        Raises `TimeoutError`; `RuntimeError` on the loop's own thread, at the interpreter's end, and after a fork.
         """
         self.check()
         visit = _Visit(lambda: function(*args, **kwargs))
@@ -125,7 +126,7 @@ class Portal:
         self._open[opened] = close
 
     def close(self) -> None:
-        """Close what is open, and end the loop and its thread. Takes `EXIT_SECONDS` and a little at most. Idempotent."""
+        """Close what is open, and end the loop and its thread. Takes `EXIT_SECONDS` and a little more. Idempotent."""
         if self._is_ending or self._is_lost:
             return
         self._is_ending = True
@@ -207,7 +208,7 @@ class _Visit(Generic[T]):
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def give_up(self) -> None:
-        """Cancel it. A task that has not had its first step would end without one, so it is told in another way."""
+        """Cancel it where it waits. One that has not begun begins yet: with no time at all there may be a message."""
         self._is_given_up = True
         if self._has_begun and self._task is not None:
             self._task.cancel()
@@ -215,8 +216,8 @@ class _Visit(Generic[T]):
     async def _run(self) -> None:
         self._has_begun = True
         try:
-            if self._is_given_up:
-                raise CancelledError
+            if self._is_given_up and self._task is not None:
+                self._task.cancel()  # takes effect where it would wait
             self._result = await self._make()
         except BaseException as error:
             self._error = error

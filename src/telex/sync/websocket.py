@@ -47,14 +47,17 @@ def connect(
     ssl: ssl_module.SSLContext | None = None,
     server_hostname: str | None = None,
     sock: socket.socket | None = None,
+    proxy: str | bool | None = True,
+    proxy_ssl: ssl_module.SSLContext | None = None,
+    local_address: tuple[str, int] | None = None,
 ) -> Connecting:
     """Open a connection: `with connect(url) as ws:`, or `ws = connect(url).open()`.
 
-    Args: those of `telex.websocket.connect`, which this is for threads. There is no `listener`: it would be called on the
-    background loop's thread, where nothing may block.
+    Args: those of `telex.websocket.connect`, which this is for threads. There is no `listener`: it would be called on
+    the background loop's thread, where nothing may block.
 
-    Raises, when entered or opened, `OSError`, `TimeoutError`, `InvalidStatus` where the server refuses, `HandshakeError`
-    where its answer is wrong; `ValueError` at once for options that cannot be.
+    Raises, when entered or opened, `OSError`, `TimeoutError`, `InvalidStatus` where the server refuses,
+    `HandshakeError` where its answer is wrong; `ValueError` at once for options that cannot be.
     **Interruption** of the wait, by Ctrl-C: the connection is cut.
     """
     return Connecting(
@@ -70,6 +73,9 @@ def connect(
             ssl=ssl,
             server_hostname=server_hostname,
             sock=sock,
+            proxy=proxy,
+            proxy_ssl=proxy_ssl,
+            local_address=local_address,
         )
     )
 
