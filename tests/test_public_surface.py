@@ -17,7 +17,7 @@ import pytest
 
 import telex
 
-PACKAGES = ["telex", "telex.websocket", "telex.engineio", "telex.socketio"]
+PACKAGES = ["telex", "telex.websocket", "telex.engineio", "telex.socketio", "telex.sync", "telex.sync.websocket"]
 
 # What the six lines and the pages of the documentation use; a name leaves this list with a major version only.
 PROMISED = {
@@ -43,6 +43,11 @@ PROMISED = {
         "volatile"
     ),
     "telex.websocket.Connection": (
+        "abort buffered_bytes close close_code close_reason latency local_address ping recv remote_address request "
+        "response send state statistics subprotocol wait_closed"
+    ),
+    "telex.sync.websocket.Connecting": "open",
+    "telex.sync.websocket.Connection": (
         "abort buffered_bytes close close_code close_reason latency local_address ping recv remote_address request "
         "response send state statistics subprotocol wait_closed"
     ),

@@ -17,7 +17,8 @@ import pytest
 from telex import websocket
 from telex.errors import ConnectionClosed, InvalidStatus
 from telex.limits import Limits
-from telex.sync.websocket import SMALL, Connection, connect
+from telex.sync.connections import SMALL
+from telex.sync.websocket import Connection, connect
 from telex.websocket import State, reject
 from tests.support.processes import Program
 from tests.sync.serving import serve_websockets
