@@ -9,6 +9,7 @@ from telex import sync, websocket
 from telex.engineio import Cookie, RefusedRequest, Request, Response
 from telex.errors import (
     AckTimeout,
+    ConnectError,
     ConnectionClosed,
     ConnectRefused,
     Disconnected,
@@ -16,6 +17,7 @@ from telex.errors import (
     EventRefused,
     HandshakeError,
     InvalidStatus,
+    OutboxFull,
     ProtocolError,
     ProxyError,
     StreamError,
@@ -53,12 +55,15 @@ from telex.socketio import (
     event_id,
     once,
 )
+from telex.socketio.client import Client, Manager, connect
 from telex.types import Headers
 
 __all__ = [
     "AckTimeout",
     "Adapter",
     "BroadcastOperator",
+    "Client",
+    "ConnectError",
     "ConnectRefused",
     "ConnectionClosed",
     "Cookie",
@@ -73,9 +78,11 @@ __all__ = [
     "InvalidStatus",
     "JsonParser",
     "Limits",
+    "Manager",
     "MessagePackParser",
     "Namespace",
     "NamespaceStatistics",
+    "OutboxFull",
     "Packet",
     "PacketDecoder",
     "PacketType",
@@ -100,6 +107,7 @@ __all__ = [
     "StreamError",
     "TelexError",
     "TooManyAcks",
+    "connect",
     "event_id",
     "once",
     "run",

@@ -63,18 +63,20 @@ class StreamTransport(WebSocketTransport):
         frame_limits: Limits,
         deflate: DeflateParameters | None,
         owner: Owner | None = None,
+        role: Role = Role.SERVER,
     ) -> None:
         self._limits = limits
         self._is_closed = False
         self.direct = None
         self._stream = stream
         self._owner = owner
-        self.plain = stream if deflate is None else None  # while messages can be written to it as they are
+        # While messages can be written to it as they are.
+        self.plain = stream if deflate is None and role is Role.SERVER else None
         self._is_processing = False
         self._is_continuing = False  # in the next turn
         self._deadline: Deadline | None = None
         self._core = ConnectionCore(
-            Role.SERVER,
+            role,
             self,
             stream,
             limits=frame_limits,
@@ -196,13 +198,15 @@ class StreamTransport(WebSocketTransport):
         """Do nothing: the session's heartbeat is another."""
 
     def close_received(self, code: int, reason: str) -> None:
-        """Close in turn."""
+        """Close in turn. A server may take its time to end TCP, and the session is over all the same."""
         self._core.finish(self._now())
+        self.channel_closed(is_clean=code not in VIOLATION_CODES)
 
     def violation(self, error: FrameError) -> None:
         """Close with the code that the peer's mistake calls for."""
         logger.info("closed the connection of %s: %s", self._stream.get_extra_info("peername"), error)
         self._core.finish(self._now())
+        self.channel_closed(is_clean=error.code not in VIOLATION_CODES)
 
     def program_failed(self) -> None:
         """End after an error that should have been caught above."""

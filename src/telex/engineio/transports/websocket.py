@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from telex.engineio.fastpath import MessageReceiver
+from telex.engineio.interfaces import CloseReason, SessionSink
 from telex.engineio.packets import Packet, decode
-from telex.engineio.session import CloseReason, Session, SessionSink
+from telex.engineio.sending import BufferedSender
 from telex.errors import EnginePacketError
 from telex.limits import Limits
 from telex.types import Data, size_of
@@ -62,7 +63,7 @@ class WebSocketTransport(MessageReceiver):
     __slots__ = ("_channel", "_is_closed", "_limits", "session")
 
     name = "websocket"
-    session: Session  # set by the engine before the first message
+    session: BufferedSender  # set by who opens it, before the first message
 
     def __init__(self, channel: Channel, limits: Limits) -> None:
         self._channel = channel
