@@ -43,6 +43,7 @@ SANS_IO = {
     "telex.websocket.deflate",
     "telex.websocket.heads",
     "telex.websocket.handshake",
+    "telex.websocket.redirects",
     "telex.websocket.connection",
     "telex.engineio.hints",
     "telex.engineio.handshake",

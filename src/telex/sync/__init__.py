@@ -4,5 +4,6 @@ Everything is done by the asyncio clients, on one event loop in a background thr
 """
 
 from telex.sync import websocket
+from telex.sync.client import Client, Manager, Operator, connect
 
-__all__ = ["websocket"]
+__all__ = ["Client", "Manager", "Operator", "connect", "websocket"]

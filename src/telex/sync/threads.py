@@ -72,6 +72,11 @@ class Threads(ThreadPoolExecutor):
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(call())
+                except (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration) as error:
+                    # None of them means anything to who hears of it: an event loop would end, or never hear at all.
+                    told = RuntimeError(f"a function raised {type(error).__name__} in a thread, where it ends nothing")
+                    told.__cause__ = error
+                    future.set_exception(told)
                 except BaseException as error:
                     future.set_exception(error)
             del future, call  # an idle thread keeps nothing alive
