@@ -12,11 +12,12 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from telex.engineio.client.cookies import CookieJar
 from telex.limits import Limits
 from telex.types import Headers
 from telex.websocket.deflate import DeflateOptions
 from telex.websocket.dialing import Way
-from telex.websocket.handshake import Request, Url, parse_url
+from telex.websocket.handshake import Url, build_request, parse_url
 
 __all__ = ["TRANSPORTS", "Memory", "Options"]
 
@@ -29,6 +30,12 @@ SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 OWN_FIELDS = frozenset({"EIO", "transport", "sid"})
 """Fields of the query that the protocol itself uses."""
+
+STAMP_BYTES = 6
+"""Of randomness in the field that tells requests apart: eight characters."""
+
+FRAMING = frozenset({"connection", "content-encoding", "content-length", "expect", "te", "transfer-encoding"})
+"""Header fields that say where a request ends and what becomes of the connection."""
 
 PER_TRANSPORT = frozenset({"headers", "query", "path", "deflate", "subprotocols", "origin", "request_timeout"})
 """Options that may be given for one transport alone."""
@@ -43,6 +50,8 @@ class Memory:
     """
 
     websocket_worked: bool = False
+    jar: CookieJar = field(default_factory=CookieJar)
+    """The server's cookies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +112,13 @@ class Options:
         _check_names(self.transport_options)
         items = self.headers.items() if isinstance(self.headers, Mapping) else self.headers
         object.__setattr__(self, "headers", tuple(items))  # read more than once
-        Request("GET", "/", Headers(self.header_items)).encode()
+        wrong = [name for name, _ in self.header_items if name.lower() in FRAMING]
+        if wrong:
+            raise ValueError(f"the header field {wrong[0]} belongs to HTTP itself")
+        if self.way.sock is not None and tuple(self.transports) != ("websocket",):
+            raise ValueError('a socket carries one connection: give transports=["websocket"] with it')
         for name in self.transports:
-            self.for_transport(name).address(name)
+            self.for_transport(name).check(name)
 
     @property
     def header_items(self) -> tuple[tuple[str, str], ...]:
@@ -127,6 +140,17 @@ class Options:
         """The limits of WebSockets, on which a message may be as large as an answer to a poll."""
         return replace(self.limits, max_message_size=self.limits.max_server_payload)
 
+    def check(self, transport: str) -> None:
+        """Raise `ValueError` for what a transport's requests cannot hold."""
+        build_request(
+            self.address(transport),
+            "",
+            subprotocols=self.subprotocols,
+            headers=self.header_items,
+            origin=self.origin,
+            deflate=self.deflate_options,
+        ).encode()
+
     def for_transport(self, name: str) -> Options:
         """Return the options for one transport. Raises `ValueError` for those that cannot differ by transport."""
         own = self.transport_options.get(name)
@@ -136,6 +160,23 @@ class Options:
         if wrong:
             raise ValueError(f"not an option of one transport: {', '.join(sorted(wrong))}")
         return replace(self, **own, transport_options={})
+
+    def fields_for(self, where: Url, now: float) -> list[tuple[str, str]]:
+        """Return the program's header fields for a request, with the cookies that go with it.
+
+        Args: `now` is in seconds since 1970.
+        """
+        cookies = self.memory.jar.header(where, now) if self.cookies else None
+        if cookies is None:
+            return list(self.header_items)
+        own = [value for name, value in self.header_items if name.lower() == "cookie"]
+        others = [(name, value) for name, value in self.header_items if name.lower() != "cookie"]
+        return [*others, ("Cookie", "; ".join([*own, cookies]))]
+
+    def learn(self, where: Url, headers: Headers, now: float) -> None:
+        """Keep the cookies that an answer sets."""
+        if self.cookies:
+            self.memory.jar.take(where, headers.get_all("Set-Cookie"), now)
 
     def address(self, transport: str, sid: str | None = None, stamp: str | None = None) -> Url:
         """Return where a transport's requests go.

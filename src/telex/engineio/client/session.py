@@ -15,7 +15,6 @@ Source: Engine.IO protocol v4, "Handshake", "Heartbeat" and "Upgrade".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -23,7 +22,8 @@ from typing import Protocol
 from telex.engineio.client.handshake import Welcome, read_welcome
 from telex.engineio.interfaces import CloseReason, Transport
 from telex.engineio.packets import PONG, PROBE, UPGRADE, Packet, PacketType
-from telex.engineio.sending import BufferedSender
+from telex.engineio.payloads import measure
+from telex.engineio.sending import BufferedSender, weigh
 from telex.errors import EnginePacketError
 from telex.limits import Limits
 from telex.streams.deadlines import Deadline, Deadlines, Slot
@@ -91,6 +91,10 @@ class Owner(Protocol):
 
     def session_refused(self, error: EnginePacketError) -> None:
         """Hear what is wrong with it; `session_finished` follows."""
+        ...
+
+    def session_upgraded(self) -> None:
+        """Hear that the session has another transport."""
         ...
 
     def session_finished(self, reason: CloseReason) -> None:
@@ -297,6 +301,8 @@ class ClientSession(BufferedSender):
         probe.current.discard()
         if self._is_paused:
             self.transport.pause_reading()
+        if self.owner is not None:
+            self.owner.session_upgraded()
         self.flush()
 
     def _drop_candidate(self) -> None:
@@ -373,9 +379,20 @@ class ClientSession(BufferedSender):
         if self.transport.name != "polling":
             super()._hand_over()
             return
-        self.transport.send(self._take_payload())
+        self.transport.send(self._take_payload(self.max_payload or self._limits.max_payload))
         if not self._buffer:
             self._buffer = None
 
-    def _take_payload(self) -> Sequence[Packet]:
-        return self._take(self.high_mark)
+    def _take_payload(self, max_bytes: int) -> list[Packet]:
+        """Take what waits out of the buffer, in order, for as long as it fits a payload; the first in any case."""
+        taken: list[Packet] = []
+        buffer = self._buffer or {}
+        n_bytes = -1  # no separator follows the last
+        for ticket, packets in list(buffer.items()):
+            n_bytes += sum(map(measure, packets))
+            if taken and n_bytes > max_bytes:
+                break
+            taken += packets
+            self._buffer_bytes -= weigh(packets)
+            del buffer[ticket]
+        return taken

@@ -7,14 +7,18 @@ say.
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-from telex.engineio.client.options import Options
+from telex.engineio.client.options import STAMP_BYTES, Options
+from telex.engineio.client.promises import promise
+from telex.engineio.client.refusals import refused
 from telex.engineio.transports.stream import StreamTransport
 from telex.errors import HandshakeError
 from telex.streams.base import Stream
-from telex.tokens import token_bytes
+from telex.tokens import token_bytes, token_text
 from telex.websocket.connection import Role
 from telex.websocket.dialing import dial
 from telex.websocket.handshake import (
@@ -26,17 +30,27 @@ from telex.websocket.handshake import (
     make_key,
 )
 
+if TYPE_CHECKING:
+    import asyncio
+
 __all__ = ["open_websocket"]
 
 
-async def open_websocket(options: Options, where: Url, begin: Callable[[StreamTransport], None]) -> StreamTransport:
+async def open_websocket(
+    options: Options, begin: Callable[[StreamTransport], None], *, sid: str | None = None
+) -> StreamTransport:
     """Connect, and hand the transport to `begin` before it reads its first message.
 
-    Args: `begin` gives the transport its session.
+    Args:
+        begin: Gives the transport its session.
+        sid: Of a session that polls, where this is to be its second transport.
+
     Raises `OSError`, `InvalidStatus` where the server refuses, `HandshakeError` where its answer is wrong.
     **Cancellation**: the connection is cut. **Next**: the caller bounds the time.
     """
-    handshaking = _Handshaking(options, where, begin, asyncio.get_running_loop())
+    stamp = token_text(STAMP_BYTES) if options.timestamp_requests else None
+    where = options.address("websocket", sid, stamp)
+    handshaking = _Handshaking(options, where, begin)
     stream = await dial(where, handshaking, options.way, options.limits, timeout=options.open_timeout)
     try:
         return await handshaking.lead(stream)
@@ -48,28 +62,28 @@ async def open_websocket(options: Options, where: Url, begin: Callable[[StreamTr
 class _Handshaking:
     """Lead a stream through the opening handshake: its sink until it carries a session or is lost."""
 
-    __slots__ = ("_begin", "_key", "_opened", "_options", "_reader", "_request", "_stream")
+    __slots__ = ("_begin", "_key", "_opened", "_options", "_reader", "_request", "_stream", "_where")
 
     def __init__(
         self,
         options: Options,
         where: Url,
         begin: Callable[[StreamTransport], None],
-        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._options = options
+        self._where = where
         self._begin = begin
         self._key = make_key(token_bytes)
         self._request = build_request(
             where,
             self._key,
             subprotocols=options.subprotocols,
-            headers=options.header_items,
+            headers=options.fields_for(where, time.time()),
             origin=options.origin,
             deflate=options.deflate_options,
         ).encode()
         self._reader = ResponseReader(options.limits)
-        self._opened: asyncio.Future[StreamTransport] = loop.create_future()
+        self._opened: asyncio.Future[StreamTransport] = promise()
         self._stream: Stream | None = None  # until we have asked
 
     async def lead(self, stream: Stream) -> StreamTransport:
@@ -110,6 +124,9 @@ class _Handshaking:
 
     def _conclude(self, stream: Stream, response: Response) -> None:
         options = self._options
+        options.learn(self._where, response.headers, time.time())
+        if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            raise refused(response.status, response.reason, response.headers, response.body)
         negotiated = check_response(
             response, self._key, subprotocols=options.subprotocols, deflate=options.deflate_options
         )
