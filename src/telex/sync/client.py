@@ -35,7 +35,7 @@ def connect(url: str, *, retry: bool = False, **options: Unpack[ClientOptions]) 
     Args: as for `Client`; `retry`: go on when the first attempt fails, as the client does later anyway, until one holds
     or there shall be no more.
     Raises `ConnectRefused` when the server's middleware refuses the client, `ConnectError` when the server cannot be
-    reached, `ValueError` and `TypeError` for options that cannot be. **Interruption** of the wait: the attempt is ended.
+    reached, `ValueError` and `TypeError` for options that cannot be. **Interruption**: the attempt is ended.
     """
     client = Client(url, **options)
     try:
@@ -58,10 +58,10 @@ class Speaker:
     def emit(self, event: str, *args: Any, callback: Callable[..., Any] | None = None) -> None:
         """Send an event, and wait until the server has room: until at most `send_buffer_high` bytes wait for it.
 
-        While the client is away the event waits in its buffer, and this returns at once, unless the buffer is full:
-        then it waits for the connection. `callback` is called with the acknowledgement, in a thread, beside handlers.
-        Raises `OutboxFull`, where threads emit faster than they wait, and `TypeError` or `ValueError` for what cannot be
-        sent, before anything is. **Interruption** of the wait: the event is sent all the same.
+        While the client is away the event is kept, and this returns at once, unless as much is kept already: then it
+        waits for the connection. `callback` is called with the acknowledgement, in a thread, beside handlers.
+        Raises `OutboxFull`, where many threads emit, and `TypeError` or `ValueError` for what cannot be sent, before
+        anything is. **Interruption** of the wait: the event is sent, or kept, all the same.
         """
         called = None if callback is None else InThread(callback, "a callback", self)
 
@@ -108,8 +108,8 @@ class Operator(Speaker):
 class Client(Speaker):
     """Talk with a server in one of its namespaces. Every method may be called from any thread.
 
-    The client connects with its first use, if `auto_connect` says so, or with `connect`, and then by itself whenever the
-    connection is lost; so handlers can be registered before. Handlers run in threads: see `on`.
+    The client connects with its first use, if `auto_connect` says so, or with `connect`, and then by itself whenever
+    the connection is lost; so handlers can be registered before. Handlers run in threads: see `on`.
 
     Args: those of `telex.Client`, which this is for threads. Where `auth` is a function, it is asked in a thread.
     Raises `ValueError` and `TypeError` for what cannot be. Calls raise `RuntimeError` when the interpreter is ending or
@@ -257,8 +257,8 @@ class Client(Speaker):
         """Connect, unless the client is active already, and wait until it is connected.
 
         Raises `ConnectRefused` when the server's middleware refuses the client, which then does not try again;
-        `ConnectError` when the next attempt fails, and `TimeoutError` after so many seconds, after which the client goes
-        on trying, if it reconnects at all. **Interruption**: only the waiting ends.
+        `ConnectError` when the next attempt fails, and `TimeoutError` after so many seconds: then the client goes on
+        trying, if it reconnects at all. **Interruption**: only the waiting ends.
         """
         self._portal.call_within(timeout, self._join, persistent=False)
 
@@ -390,9 +390,9 @@ class Manager:
     @overload
     def on(self, event: str, function: Function, /) -> Function: ...
     def on(self, event: str, function: Callable[..., Any] | None = None, /) -> Any:
-        """Register the function told of one of the manager's own events (see `telex.Manager.on`), in a thread, in order.
+        """Register the function told of one of the manager's own events, in a thread, one after the other.
 
-        Raises as `telex.Manager.on`, and `TypeError` for a coroutine function.
+        They are those of `telex.Manager.on`. Raises as `telex.Manager.on`, and `TypeError` for a coroutine function.
         """
 
         def take(found: Function) -> Function:

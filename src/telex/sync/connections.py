@@ -13,18 +13,19 @@ import socket
 import ssl as ssl_module
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from telex import websocket
 from telex.errors import ConnectionClosed
 from telex.limits import Limits
 from telex.sync.portal import Portal, shared
 from telex.types import Data
-from telex.websocket import DeflateOptions, Request, Response, State, Statistics
+from telex.websocket import DeflateOptions, Request, Response, State, Statistics, is_transient
+from telex.websocket.client import Connecting as AsyncConnecting
 from telex.websocket.receivers import QUIET_CODES
 
 __all__ = ["Connecting", "Connection", "connect"]
@@ -40,6 +41,7 @@ def connect(
     subprotocols: Sequence[str] = (),
     origin: str | None = None,
     headers: Iterable[tuple[str, str]] = (),
+    user_agent: str | bool | None = True,
     deflate: DeflateOptions | bool | None = None,
     keepalive: bool = True,
     limits: Limits | None = None,
@@ -50,14 +52,19 @@ def connect(
     proxy: str | bool | None = True,
     proxy_ssl: ssl_module.SSLContext | None = None,
     local_address: tuple[str, int] | None = None,
+    follow_redirects: bool = True,
+    reconnection_delay: float = 1.0,
+    reconnection_delay_max: float = 30.0,
+    retry_if: Callable[[Exception], bool] = is_transient,
 ) -> Connecting:
     """Open a connection: `with connect(url) as ws:`, or `ws = connect(url).open()`.
 
-    Args: those of `telex.websocket.connect`, which this is for threads. There is no `listener`: it would be called on
-    the background loop's thread, where nothing may block.
+    Or open one after another: `for ws in connect(url):` (see `telex.websocket.Connecting`).
 
-    Raises, when entered or opened, `OSError`, `TimeoutError`, `InvalidStatus` where the server refuses,
-    `HandshakeError` where its answer is wrong; `ValueError` at once for options that cannot be.
+    Args: those of `telex.websocket.connect`, which this is for threads. There is no `listener`: it would be called on
+    the background loop's thread, where nothing may block, and where `retry_if` is called too.
+
+    Raises, when entered or opened, what that one raises when awaited; `ValueError` at once for options that cannot be.
     **Interruption** of the wait, by Ctrl-C: the connection is cut.
     """
     return Connecting(
@@ -66,6 +73,7 @@ def connect(
             subprotocols=subprotocols,
             origin=origin,
             headers=headers,
+            user_agent=user_agent,
             deflate=deflate,
             keepalive=keepalive,
             limits=limits,
@@ -76,14 +84,23 @@ def connect(
             proxy=proxy,
             proxy_ssl=proxy_ssl,
             local_address=local_address,
+            follow_redirects=follow_redirects,
+            reconnection_delay=reconnection_delay,
+            reconnection_delay_max=reconnection_delay_max,
+            retry_if=retry_if,
         )
     )
 
 
 class Connecting:
-    """Be a connection to come: enter it with `with`, or `open` it. Once."""
+    """Be a connection to come: enter it with `with`, or `open` it.
 
-    def __init__(self, connecting: Any) -> None:
+    Or go through connections with `for`, one after another for as long as the loop runs: delays, what counts as a
+    failure, and what ends the loop are as `telex.websocket.Connecting` says. Each connection is closed when the body of
+    the loop is done with it; an exception that leaves the body leaves the loop.
+    """
+
+    def __init__(self, connecting: AsyncConnecting) -> None:
         self._connecting = connecting
         self._connection: Connection | None = None
 
@@ -112,6 +129,33 @@ class Connecting:
     def __exit__(self, *_: object) -> None:
         if self._connection is not None:
             self._connection.close()
+
+    def __iter__(self) -> Iterator[Connection]:
+        portal = shared()
+        connections = cast("AsyncGenerator[websocket.Connection, None]", aiter(self._connecting))
+        last: websocket.Connection | None = None
+
+        def let_go() -> None:
+            if last is not None:
+                last.adopt()  # nobody receives any more, so what is still coming may be dropped
+
+        async def go_on() -> websocket.Connection:
+            let_go()
+            connection = await anext(connections)
+            portal.keep(connection, _say_goodbye)
+            return connection
+
+        async def leave() -> None:
+            let_go()
+            await connections.aclose()
+
+        try:
+            while True:
+                last = portal.call(go_on)
+                yield Connection(last, portal)
+        finally:
+            with suppress(RuntimeError):  # of a portal that has ended
+                portal.call(leave)
 
 
 class Connection:

@@ -28,13 +28,15 @@ class InThread:
 
     __slots__ = ("__wrapped__", "_owner", "_turn")
 
-    def __init__(self, function: Callable[..., Any], what: str, owner: object, turn: asyncio.Lock | None = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], what: str, owner: object, turn: asyncio.Lock | None = None
+    ) -> None:
         if not callable(function):
             raise TypeError(f"what is called for {what} must be callable, not {type(function).__name__}")
         if is_coroutine_function(function) or inspect.isasyncgenfunction(function):
             raise TypeError(
-                f"the function for {what} is a coroutine function: telex.sync calls plain functions, in a thread, where "
-                "they may block; for coroutines there is telex.Client"
+                f"the function for {what} is a coroutine function: telex.sync calls plain functions, in a thread, "
+                "where they may block; for coroutines there is telex.Client"
             )
         if inspect.isgeneratorfunction(function):
             raise TypeError(f"the function for {what} is a generator, of which nobody would take the items")

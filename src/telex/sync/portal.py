@@ -40,6 +40,9 @@ T = TypeVar("T")
 EXIT_SECONDS = 2.0
 """How long what is open may take to say goodbye when the interpreter ends. A person waits for the prompt then."""
 
+LAST_WORDS_SECONDS = 0.25
+"""How long what is at work then may take to end by itself, and when it is cancelled: a request with a goodbye in it."""
+
 CANCEL_SECONDS = 5.0
 """How long a coroutine that was given up may take to end. None of Telex's needs any; a program's own may."""
 
@@ -66,7 +69,7 @@ class Portal:
         """Whether much is waiting for the loop."""
         return len(self._mailbox) >= MAX_POSTED
 
-    def call(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a coroutine function on the loop and return what it returns, or raise what it raises.
 
         **Interruption**: as of `call_within`.
@@ -77,6 +80,7 @@ class Portal:
         self,
         timeout: float | None,
         function: Callable[P, Coroutine[Any, Any, T]],
+        /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
@@ -175,10 +179,12 @@ class Portal:
         if closing:
             await asyncio.wait(closing, timeout=EXIT_SECONDS)
         others = [task for task in asyncio.all_tasks() if task is not me]
+        if others:  # the last words of what was closed, perhaps a moment ago
+            await asyncio.wait(others, timeout=LAST_WORDS_SECONDS)
         for task in others:
             task.cancel()
         if others:
-            await asyncio.wait(others, timeout=0.5)
+            await asyncio.wait(others, timeout=LAST_WORDS_SECONDS)
         for task in closing:
             if task.done() and not task.cancelled():
                 task.exception()  # nobody wants to know: it is over
