@@ -74,6 +74,11 @@ SANS_IO = {
     "telex.socketio.backlog",
     "telex.socketio.recovery",
     "telex.socketio.dedup",
+    "telex.socketio.client.states",
+    "telex.socketio.client.outbox",
+    "telex.socketio.client.retries",
+    "telex.socketio.client.recovery",
+    "telex.socketio.client.early",
 }
 # It looks at the environment once, to choose between twins that do the same.
 CHOOSER = "telex.native"

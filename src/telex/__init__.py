@@ -30,10 +30,12 @@ from telex.serving.run import run
 from telex.socketio import (
     Adapter,
     BroadcastOperator,
+    Client,
     Dedup,
     DisconnectReason,
     Handshake,
     JsonParser,
+    Manager,
     MessagePackParser,
     Namespace,
     NamespaceStatistics,
@@ -52,10 +54,10 @@ from telex.socketio import (
     Socket,
     SocketStatistics,
     SqlStore,
+    connect,
     event_id,
     once,
 )
-from telex.socketio.client import Client, Manager, connect
 from telex.types import Headers
 
 __all__ = [

@@ -325,7 +325,7 @@ def test_messages_go_up_alike(found: list[Any], is_direct: bool) -> None:
                 up.append((type(message), message))
 
         transport = Transport()
-        transport.direct, transport.plain = Floor() if is_direct else None, None
+        transport.direct, transport.plain, transport.keys = Floor() if is_direct else None, None, None
         for message in found:
             transport.message_received(message)
         told.append((up, left))
@@ -354,7 +354,7 @@ def test_texts_are_sent_alike(head: Any, body: Any, state: str, backlog: int, is
 
         wire = Wire(backlog=backlog)
         session, transport = Session(), twin.MessageReceiver() if is_receiver else Other()
-        transport.plain = None if state == "not plain" else wire
+        transport.plain, transport.keys = None if state == "not plain" else wire, None
         session.transport, session.is_clear, session.high_mark = transport, state != "not clear", 100
         kind, text = outcome(lambda session=session: session.send_text(head, body))
         told.append((kind, None if kind is TypeError else text, done, wire.take()))  # whose texts are each one's own

@@ -495,7 +495,7 @@ def test_who_emits_to_a_peer_that_lags_may_wait(client: Client) -> None:
     client.session.is_clear = False
     sent = client.socket.emit("e", 1)
     assert type(sent) is Sent
-    assert sent._socket is client.socket
+    assert sent._recipient is client.socket
     assert client.take() == ['42["e",1]']
 
 

@@ -14,6 +14,7 @@ from telex.types import Data
 
 if TYPE_CHECKING:
     from telex.streams.base import Stream
+    from telex.websocket.codec import Keys
 
 __all__ = ["CloseReason", "SessionSink", "Transport"]
 
@@ -49,6 +50,9 @@ class Transport(Protocol):
 
     plain: Stream | None
     """The stream below, while packets may be written to it as frames; None for all that is not as simple."""
+
+    keys: Keys | None
+    """What these frames are masked with: a client's. None for a server."""
 
     direct: SessionSink | None
     """Who takes messages without more ado: set by the session while it has no say in them, else None."""

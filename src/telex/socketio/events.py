@@ -26,8 +26,8 @@ from telex.socketio.packets import RESERVED_EVENTS, PacketType
 from telex.types import Data, size_of
 
 if TYPE_CHECKING:
+    from telex.socketio.broadcast import Recipient
     from telex.socketio.parsing import OurDecoder
-    from telex.socketio.socket import Socket
 
 __all__ = [
     "SMALL_JSON",
@@ -233,8 +233,8 @@ class Emitter:
 
     __slots__ = ("_inbox", "connection", "is_direct_in", "is_direct_out", "nsp", "state")
 
-    nsp: Registry
-    connection: EventReceiver
+    nsp: Any  # a `Registry`: of the server or of the client
+    connection: Any  # an `EventReceiver`, likewise
     state: State
     is_direct_in: bool
     is_direct_out: bool
@@ -256,7 +256,7 @@ class Emitter:
             if body is not None:
                 session = connection.session
                 session.send_text(self.nsp.event_head, body)
-                return SENT if session.is_clear else Sent(cast("Socket", self))
+                return SENT if session.is_clear else Sent(cast("Recipient", self))
         return self._emit(event, args, callback)
 
     def receive_event(self, event: str, args: list[Any], ack_id: int | None, n_bytes: int) -> None:

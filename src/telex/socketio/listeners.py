@@ -192,7 +192,7 @@ class Hearing(ABC):
         return f"{event!r} is reserved: no client can send it"
 
     def _check_name(self, event: str) -> None:
-        """Raise `ValueError` for a name that is not reserved on the wire, and that no client's event has all the same."""
+        """Raise `ValueError` for a name that is the library's own, though it is not reserved on the wire."""
         if event == NEW_NAMESPACE:
             raise ValueError(f"{event!r} is an event of the server, for io.on({event!r}), and no client's")
         if event.startswith(OWN_PREFIX):

@@ -7,5 +7,17 @@ from telex.engineio.client.handshake import Welcome
 from telex.engineio.client.opening import open_session
 from telex.engineio.client.options import TRANSPORTS, Memory, Options
 from telex.engineio.client.session import ClientSession, State
+from telex.websocket.deflate import DeflateOptions
+from telex.websocket.dialing import Way
 
-__all__ = ["TRANSPORTS", "ClientSession", "Memory", "Options", "State", "Welcome", "open_session"]
+__all__ = [
+    "TRANSPORTS",
+    "ClientSession",
+    "DeflateOptions",
+    "Memory",
+    "Options",
+    "State",
+    "Way",
+    "Welcome",
+    "open_session",
+]

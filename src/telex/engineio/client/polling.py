@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from telex.engineio import payloads
 from telex.engineio.client.http import ACCEPT_ENCODING, Answer, HttpClient
@@ -26,6 +27,9 @@ from telex.errors import EnginePacketError, HandshakeError
 from telex.streams import FRAMES_PER_TURN
 from telex.streams.base import Stream
 from telex.tokens import token_text
+
+if TYPE_CHECKING:
+    from telex.websocket.codec import Keys
 
 __all__ = ["PollingTransport"]
 
@@ -40,6 +44,7 @@ class PollingTransport:
 
     name = "polling"
     plain: Stream | None = None  # there is no stream of its own
+    keys: Keys | None = None
 
     __slots__ = (
         "_http",

@@ -15,6 +15,7 @@ Source: Engine.IO protocol v4, "Handshake", "Heartbeat" and "Upgrade".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -131,6 +132,7 @@ class ClientSession(BufferedSender):
         sid: What the server calls it; empty before `session_opened`.
         max_payload: Bytes that the server takes in one message or POST; None where it has not said.
         ping_period: Seconds of silence after which the server is given up.
+        heard_ping: Called for each ping of the server, where somebody wants to know.
     """
 
     open_states = frozenset({State.OPEN, State.PROBING, State.HOLDING})
@@ -143,6 +145,7 @@ class ClientSession(BufferedSender):
         "_n_unread_beats",
         "_probe",
         "_slot",
+        "heard_ping",
         "max_payload",
         "owner",
         "ping_period",
@@ -159,6 +162,7 @@ class ClientSession(BufferedSender):
         self.ping_period = 0.0
         self.state = State.OPENING
         self.owner = owner
+        self.heard_ping: Callable[[], None] | None = None
         self.is_clear = False
         self._probe: Probe | None = None
         self._close_alarm: Deadline | None = None
@@ -340,6 +344,8 @@ class ClientSession(BufferedSender):
         self._await_ping()
         if not (self.is_clear and self._offer(PONGS)):
             self._push(PONGS, PONG.n_bytes)
+        if self.heard_ping is not None:
+            self.heard_ping()
 
     # The end.
 

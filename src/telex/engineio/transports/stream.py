@@ -26,6 +26,7 @@ from telex.tokens import token_bytes
 from telex.websocket import State
 from telex.websocket.codec import write_message
 from telex.websocket.connection import ConnectionCore, Role
+from telex.websocket.masking import KEYS
 
 if TYPE_CHECKING:
     from telex.websocket.deflate import DeflateParameters
@@ -48,7 +49,8 @@ class Owner(Protocol):
 class StreamTransport(WebSocketTransport):
     """Carry packets over a WebSocket whose opening handshake is done.
 
-    Args: `frame_limits` are the engine's, in which a message may be as large as a payload.
+    Args: `frame_limits` are the engine's, in which a message may be as large as a payload; `role` says which end of
+    the connection this is.
 
     **Next**: give it a session, make it the stream's sink, then call `open`.
     """
@@ -70,8 +72,8 @@ class StreamTransport(WebSocketTransport):
         self.direct = None
         self._stream = stream
         self._owner = owner
-        # While messages can be written to it as they are.
-        self.plain = stream if deflate is None and role is Role.SERVER else None
+        self.plain = stream if deflate is None else None  # while messages can be written to it as they are
+        self.keys = KEYS if role is Role.CLIENT else None
         self._is_processing = False
         self._is_continuing = False  # in the next turn
         self._deadline: Deadline | None = None
@@ -106,13 +108,13 @@ class StreamTransport(WebSocketTransport):
 
     def offer(self, packets: Sequence[Packet]) -> int | None:
         """Send packets (see `Transport`): while the session is clear there is room."""
-        stream = self.plain
+        stream, keys = self.plain, self.keys
         if stream is None:
             return super().offer(packets)
         buffered = 0
         for packet in packets:
-            if packet.frame is None:
-                buffered = write_message(stream, packet.wire)
+            if packet.frame is None or keys is not None:
+                buffered = write_message(stream, packet.wire, keys)
             else:
                 stream.write(packet.frame)
                 buffered = stream.buffered_bytes
@@ -124,7 +126,7 @@ class StreamTransport(WebSocketTransport):
         if not core.can_send:
             return
         for packet in packets:
-            if packet.frame is not None and self.plain is not None:
+            if packet.frame is not None and self.plain is not None and self.keys is None:
                 self._stream.write(packet.frame)
             else:
                 core.send(packet.wire, compress=None if packet.compress else False)

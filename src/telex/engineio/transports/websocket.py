@@ -20,6 +20,7 @@ from telex.types import Data, size_of
 
 if TYPE_CHECKING:
     from telex.streams.base import Stream
+    from telex.websocket.codec import Keys
 
 __all__ = ["Channel", "WebSocketTransport"]
 
@@ -71,6 +72,7 @@ class WebSocketTransport(MessageReceiver):
         self._is_closed = False
         self.direct: SessionSink | None = None
         self.plain: Stream | None = None
+        self.keys: Keys | None = None
 
     # What the channel tells.
 

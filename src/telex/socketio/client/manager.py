@@ -17,6 +17,7 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from telex.backoff import Backoff, retry_after
@@ -38,7 +39,7 @@ from telex.tokens import chance
 from telex.types import Data, size_of
 
 if TYPE_CHECKING:
-    from telex.socketio.client.socket import Client
+    from telex.socketio.client.member import Member
 
 __all__ = ["MANAGER_EVENTS", "Manager", "find_manager"]
 
@@ -84,6 +85,10 @@ class Manager(EventReceiver):
         "settings",
     )
 
+    session: Any  # a `ClientSession` while the manager is open, else None
+    _root: Member | None
+    _others: dict[str, Member] | None
+
     # An idle client is to be small: what not every one needs comes into being with its first use.
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
@@ -96,7 +101,7 @@ class Manager(EventReceiver):
         self._message_bytes = 0
         self._alarm: Deadline | None = None  # of the next attempt, or of awaited attachments
         self._backoff: Backoff | None = None  # since an attempt has failed or the connection was lost
-        self._full: frozenset[Client] = NOBODY  # those whose handlers lag
+        self._full: frozenset[Member] = NOBODY  # those whose handlers lag
         self._handlers: dict[str, Handler] | None = None
         self._room: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None  # while it connects
@@ -122,6 +127,7 @@ class Manager(EventReceiver):
             if self._handlers is None:
                 self._handlers = {}
             self._handlers[event] = handler
+            self._hear_pings()
             return found
 
         return register if function is None else register(function)
@@ -149,7 +155,7 @@ class Manager(EventReceiver):
         """Whether a client of this namespace is here."""
         return self._client(namespace) is not None
 
-    def add(self, client: Client) -> None:
+    def add(self, client: Member) -> None:
         """Take in a client; it is told when there is a connection."""
         name = client.nsp.name
         if name == "/":
@@ -164,7 +170,7 @@ class Manager(EventReceiver):
         elif self.life is Life.OPEN:
             client.ask()
 
-    def remove(self, client: Client) -> None:
+    def remove(self, client: Member) -> None:
         """Let a client go. Behind the last one the connection is closed."""
         name = client.nsp.name
         if self._client(name) is not client:
@@ -184,7 +190,15 @@ class Manager(EventReceiver):
         if session is not None:
             session.send([message(data) for data in self.settings.parser.encode(packet)])
 
-    def regulate(self, client: Client, is_full: bool) -> None:
+    def send_own(self, packet: SocketPacket) -> None:
+        """Send such a packet; a program's parser that cannot write it ends the connection."""
+        try:
+            self.send(packet)
+        except Exception:
+            logger.exception("the parser could not write a packet of type %s", packet.type.name)
+            self._end_session(DisconnectReason.PARSE_ERROR)
+
+    def regulate(self, client: Member, is_full: bool) -> None:
         """Stop reading while any client's handlers lag."""
         was_full = bool(self._full)
         if is_full or was_full:
@@ -211,10 +225,6 @@ class Manager(EventReceiver):
         """End a connection on which the server does not do what it must; it is made again."""
         logger.info("left the server %s: %s", self.settings.origin, why)
         self._end_session(DisconnectReason.PARSE_ERROR)
-
-    def next_delay(self) -> float:
-        """Return how long to wait after a failure."""
-        return self._failures.next_delay()
 
     # What the session tells.
 
@@ -294,6 +304,7 @@ class Manager(EventReceiver):
             return
         self.session = session
         self._turn(Turn.OPENED)
+        self._hear_pings()
         if self._full:
             session.pause_reading()
         backoff = self._backoff
@@ -400,14 +411,18 @@ class Manager(EventReceiver):
             self._backoff = Backoff(settings.reconnection_delay, settings.reconnection_delay_max, chance)
         return self._backoff
 
-    def _client(self, namespace: str) -> Client | None:
+    def _client(self, namespace: str) -> Member | None:
         if namespace == "/":
             return self._root
         return None if self._others is None else self._others.get(namespace)
 
-    def _clients(self) -> list[Client]:
+    def _clients(self) -> list[Member]:
         found = [] if self._root is None else [self._root]
         return found if self._others is None else [*found, *self._others.values()]
+
+    def _hear_pings(self) -> None:
+        if self.session is not None and self._handlers is not None and "ping" in self._handlers:
+            self.session.heard_ping = partial(self._tell, "ping")
 
     def _tell(self, event: str, *args: Any) -> None:
         handler = None if self._handlers is None else self._handlers.get(event)
@@ -462,6 +477,6 @@ def find_manager(settings: Settings, namespace: str, *, is_shared: bool) -> Mana
     manager = managers.get(key)
     if manager is None:
         manager = managers[key] = Manager(settings, loop)
-    elif manager.settings != settings or manager.has(namespace):
+    elif not manager.settings.is_like(settings) or manager.has(namespace):
         return Manager(settings, loop)
     return manager

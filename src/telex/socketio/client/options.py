@@ -15,21 +15,19 @@ import math
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, TypedDict, Unpack
 from urllib.parse import urlsplit, urlunsplit
 
-from telex.engineio.client import Options
+from telex.engineio.client import DeflateOptions, Options, Way
 from telex.limits import Limits
 from telex.socketio.packets import NOT_IN_NAMES
 from telex.socketio.parsers import JSON
 from telex.socketio.parsing import OurParser, Parser, as_parser
-from telex.websocket.deflate import DeflateOptions
-from telex.websocket.dialing import Way
 
 __all__ = ["Auth", "ClientOptions", "Plan", "Settings", "Wishes", "read_options"]
 
-Auth = Mapping[str, Any] | Callable[[], Mapping[str, Any] | None | Awaitable[Mapping[str, Any] | None]]
+Auth = Mapping[str, Any] | Callable[[], Mapping[str, Any] | Awaitable[Mapping[str, Any] | None] | None]
 """What a server's middlewares are told: an object, or a function that is asked for it at every CONNECT packet."""
 
 SCHEMES = ("http", "https", "ws", "wss")
@@ -100,6 +98,11 @@ class Settings:
             raise ValueError("reconnection_delay must not be more than reconnection_delay_max")
         if self.reconnection_attempts is not None:
             check_count("reconnection_attempts", self.reconnection_attempts)
+
+    def is_like(self, other: Settings) -> bool:
+        """Whether a connection made so is as good as one made otherwise; what was learned does not count."""
+        theirs = replace(other, engine=replace(other.engine, memory=self.engine.memory))
+        return self == theirs
 
     @property
     def reconnects(self) -> bool:

@@ -9,16 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
-from telex.engineio import Packet
+from telex.engineio.packets import Packet
+from telex.engineio.sending import weigh
 from telex.errors import OutboxFull
 from telex.limits import Limits
 
-__all__ = ["Outbox", "weigh"]
-
-
-def weigh(packets: Sequence[Packet]) -> int:
-    """Return what packets weigh, in bytes."""
-    return sum(packet.n_bytes for packet in packets)
+__all__ = ["Outbox"]
 
 
 class Outbox:

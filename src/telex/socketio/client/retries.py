@@ -90,7 +90,7 @@ class Line:
         return entry
 
     def interrupt(self, entry: Try) -> bool:
-        """Hear that a try has failed, by time or with the connection; whether it was the last one, and the event out."""
+        """Hear that a try has failed; return whether it was the last one, so that the event is out."""
         if entry is not self.head:
             return False
         self.is_busy = False
