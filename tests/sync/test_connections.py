@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import signal
+import socket
 import sys
 import threading
 import time
@@ -255,6 +256,56 @@ def test_a_waiting_thread_hears_of_the_end(url: str) -> None:
         assert len(failures) == 3
 
 
+def test_connections_come_one_after_another(url: str) -> None:
+    codes: list[int | None] = []
+    seen: list[Connection] = []
+    for ws in connect(url, reconnection_delay=0.001):
+        if seen:
+            assert seen[-1].state is State.CLOSED
+        seen.append(ws)
+        if len(seen) == 4:
+            break
+        if len(seen) == 2:
+            continue  # the loop closes it
+        ws.send("close 1012")
+        with pytest.raises(ConnectionClosed):
+            ws.recv(SECONDS)
+        codes.append(ws.close_code)
+    seen[-1].wait_closed(SECONDS)
+    assert codes == [1012, 1012]
+    assert [ws.close_code for ws in seen] == [1012, 1000, 1012, 1000]
+
+
+def test_an_exception_leaves_the_loop_and_closes_the_connection(url: str) -> None:
+    seen: list[Connection] = []
+
+    def work() -> None:
+        for ws in connect(url, limits=Limits(close_timeout=SECONDS)):
+            seen.append(ws)
+            ws.send("flood 1000")
+            ws.recv(SECONDS)
+            raise KeyError("body")
+
+    with pytest.raises(KeyError, match="body"):
+        work()
+    seen[0].wait_closed(SECONDS)
+    assert [ws.close_code for ws in seen] == [1000]
+
+
+def test_what_is_not_worth_another_attempt_is_raised() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        nobody = f"ws://127.0.0.1:{listening.getsockname()[1]}"
+    asked: list[Exception] = []
+
+    def judge(error: Exception) -> bool:
+        asked.append(error)
+        return len(asked) < 3
+
+    with pytest.raises(OSError, match=r"refused|Connect call failed"):
+        next(iter(connect(nobody, reconnection_delay=0.001, retry_if=judge)))
+    assert len(asked) == 3
+
+
 def test_it_works_where_a_loop_runs_already(url: str) -> None:
     async def cell() -> None:
         with connect(url) as ws:
@@ -272,17 +323,6 @@ def test_the_options_are_those_of_the_asynchronous_one() -> None:
     assert [(p.kind, p.default, p.annotation) for p in ours.values()] == [
         (p.kind, p.default, p.annotation) for p in theirs.values()
     ]
-
-
-def test_a_connection_has_what_the_asynchronous_one_has() -> None:
-    # What is the library's own, or what only a listener or a broadcast needs.
-    left_out = {
-        "adopt answer_pings beat close_received closed_error connection_lost core data_received done eof_received",
-        "finish high_mark lag message_received n_received n_sent now open ping_received plain pong_received",
-        "program_failed read_on send_encoded violation writing_resumed",
-    }
-    names = {name for name in dir(websocket.Connection) if not name.startswith("_")}
-    assert names - {name for line in left_out for name in line.split()} <= set(dir(Connection))
 
 
 # What needs a process of its own.

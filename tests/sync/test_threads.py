@@ -71,3 +71,23 @@ def test_what_was_cancelled_in_time_is_not_run(monkeypatch: pytest.MonkeyPatch) 
     assert blocked.result(SECONDS)
     pool.submit(int).result(SECONDS)
     assert ran == []
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), StopIteration(1)])
+def test_what_would_end_a_loop_arrives_as_a_plain_error(error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(RuntimeError, match=type(error).__name__) as caught:
+        Threads().submit(fail).result(SECONDS)
+    assert caught.value.__cause__ is error
+
+
+def test_nobody_waits_for_the_threads() -> None:
+    pool = Threads()
+    release = threading.Event()
+    blocked = pool.submit(release.wait, SECONDS)
+    pool.shutdown(wait=True)
+    assert not blocked.done()
+    release.set()
+    assert blocked.result(SECONDS)

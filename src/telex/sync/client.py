@@ -18,6 +18,7 @@ from telex.socketio.client import Client as AsyncClient
 from telex.socketio.client import ClientNamespace, ClientOperator, ClientOptions
 from telex.socketio.client import Manager as AsyncManager
 from telex.socketio.listeners import Function
+from telex.socketio.reasons import DisconnectReason
 from telex.sync.handlers import InThread, function_of
 from telex.sync.portal import Portal, shared
 
@@ -166,7 +167,7 @@ class Client(Speaker):
         return self._async.recovered
 
     @property
-    def reason(self) -> str | None:
+    def reason(self) -> DisconnectReason | None:
         """Why it disconnected last, in the original's words (see `DisconnectReason`); None if it never has."""
         return self._async.reason
 
