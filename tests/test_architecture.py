@@ -24,6 +24,7 @@ FLOORS: list[set[str]] = [
     {"websocket"},
     {"engineio"},
     {"socketio"},
+    {"sync"},
     {"serving", "cli", "__main__"},
     {"__init__"},
 ]

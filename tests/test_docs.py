@@ -48,7 +48,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_the_plan_of_the_house_names_every_module() -> None:
     page = (ROOT / "ARCHITECTURE.md").read_text()
     sections = dict(re.findall(r"^### .*?`(\w+)`.*?\n(.*?)(?=^##)", page, re.DOTALL | re.MULTILINE))
-    assert sections.keys() == {"streams", "websocket", "engineio", "socketio", "serving"}
+    assert sections.keys() == {"streams", "websocket", "engineio", "socketio", "sync", "serving"}
     missing = []
     for path in ROOT.glob("src/telex/**/*.py*"):
         module = path.relative_to(ROOT / "src/telex")

@@ -17,7 +17,7 @@ import pytest
 
 import telex
 
-PACKAGES = ["telex", "telex.websocket", "telex.engineio", "telex.socketio"]
+PACKAGES = ["telex", "telex.websocket", "telex.engineio", "telex.socketio", "telex.sync", "telex.sync.websocket"]
 
 # What the six lines and the pages of the documentation use; a name leaves this list with a major version only.
 PROMISED = {
@@ -45,6 +45,18 @@ PROMISED = {
     "telex.websocket.Connection": (
         "abort buffered_bytes close close_code close_reason has_failed latency local_address pause_reading ping recv "
         "remote_address request response resume_reading send state statistics subprotocol wait_closed was_clean"
+    ),
+    "telex.sync.Client": (
+        "active call close compress connect connected disconnect emit has_room id listeners_any listeners_any_outgoing "
+        "manager nsp off off_any off_any_outgoing on on_any on_any_outgoing once prepend_any prepend_any_outgoing reason "
+        "receive recovered send timeout volatile wait wait_room"
+    ),
+    "telex.sync.Manager": "is_open off on transport",
+    "telex.sync.Operator": "call compress emit send timeout volatile",
+    "telex.sync.websocket.Connecting": "open",
+    "telex.sync.websocket.Connection": (
+        "abort buffered_bytes close close_code close_reason latency local_address ping recv remote_address request "
+        "response send state statistics subprotocol wait_closed"
     ),
     "telex.websocket.Server": "close connections port sockets wait_closed",
     "telex.websocket.WebSocket": (

@@ -5,7 +5,7 @@ The floors have packages of their own: `telex.websocket`, `telex.engineio`, `tel
 is here.
 """
 
-from telex import websocket
+from telex import sync, websocket
 from telex.engineio import Cookie, RefusedRequest, Request, Response
 from telex.errors import (
     AckTimeout,
@@ -113,5 +113,6 @@ __all__ = [
     "event_id",
     "once",
     "run",
+    "sync",
     "websocket",
 ]

@@ -324,3 +324,42 @@ async def as_browsers_have_it() -> None:
     async for message in info.readable:
         assert_type(message, str | bytes)
     assert_type((await wss.closed).close_code, int)
+# Threads and scripts.
+
+
+def script() -> None:
+    with telex.sync.connect("http://localhost:8000", auth={"token": "t"}, retry=True) as client:
+        assert_type(client, telex.sync.Client)
+        assert_type(client.call("chat", "hello", timeout=5), Any)
+        assert_type(client.receive(timeout=1), tuple[Any, ...])
+        assert_type(client.emit("chat", b"hello", callback=print), None)
+        assert_type(client.volatile.compress(False).timeout(5), telex.sync.Operator)
+        assert_type(client.reason, telex.DisconnectReason | None)
+        assert_type(client.id, str | None)
+        for event, *args in client:
+            assert_type(args, list[Any])
+            client.off(event)
+    telex.sync.connect("http://localhost:8000", reconnects=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    later = telex.sync.Client("http://localhost:8000/admin", retries=3, ack_timeout=2.0, auth=lambda: {"token": "t"})
+
+    @later.on("sum")
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    assert_type(add(1, 2), int)
+    assert_type(later.once("sum", add)(1, 2), int)
+    later.off("sum", add)
+    later.wait(timeout=5)
+
+
+def plain_script() -> None:
+    with telex.sync.websocket.connect("ws://localhost:8765", deflate=True) as ws:
+        assert_type(ws, telex.sync.websocket.Connection)
+        assert_type(ws.send("hello", compress=True, timeout=5), None)
+        assert_type(ws.recv(timeout=5), str | bytes)
+        assert_type(ws.ping(), float)
+        for message in ws:
+            assert_type(message, str | bytes)
+    for each in telex.sync.websocket.connect("ws://localhost:8765"):
+        assert_type(each, telex.sync.websocket.Connection)
+    ws.send(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
