@@ -9,51 +9,21 @@ part around the cursor is drawn, so what is printed above never has to know how 
 
 from __future__ import annotations
 
-import codecs
-import os.path
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum, auto
+from itertools import takewhile
 from typing import NamedTuple
 
-__all__ = ["Entered", "Key", "LineEditor", "Row", "cell", "width"]
+from telex.cli.keys import Key, Keyboard
+
+__all__ = ["Entered", "LineEditor", "Row", "cell", "width"]
 
 MAX_LINE = 1_000_000
 """Characters of a line that is typed or pasted; more are not taken. What is larger is in a file."""
 MAX_HISTORY = 1000
 """Lines that are remembered; as many as a shell's."""
-MAX_PENDING = 64
-"""Bytes of an escape sequence that is not complete; no key's is as long."""
-
-
-class Key(Enum):
-    """What a key is for."""
-
-    ENTER = auto()
-    END = auto()
-    INTERRUPT = auto()
-    REDRAW = auto()
-    LEFT = auto()
-    RIGHT = auto()
-    WORD_LEFT = auto()
-    WORD_RIGHT = auto()
-    HOME = auto()
-    LAST = auto()
-    OLDER = auto()
-    NEWER = auto()
-    RUB_OUT = auto()
-    DELETE = auto()
-    CUT_REST = auto()
-    CUT_START = auto()
-    CUT_WORD_LEFT = auto()
-    CUT_WORD_RIGHT = auto()
-    YANK = auto()
-    SWAP = auto()
-    COMPLETE = auto()
-    PASTE = auto()
-    PASTED = auto()
 
 
 class Entered(NamedTuple):
@@ -70,96 +40,8 @@ class Row:
     column: int
 
 
-CONTROLS = {
-    "\x01": Key.HOME,
-    "\x02": Key.LEFT,
-    "\x03": Key.INTERRUPT,
-    "\x04": Key.END,
-    "\x05": Key.LAST,
-    "\x06": Key.RIGHT,
-    "\x08": Key.RUB_OUT,
-    "\x09": Key.COMPLETE,
-    "\x0a": Key.ENTER,
-    "\x0b": Key.CUT_REST,
-    "\x0c": Key.REDRAW,
-    "\x0d": Key.ENTER,
-    "\x0e": Key.NEWER,
-    "\x10": Key.OLDER,
-    "\x14": Key.SWAP,
-    "\x15": Key.CUT_START,
-    "\x17": Key.CUT_WORD_LEFT,
-    "\x19": Key.YANK,
-    "\x7f": Key.RUB_OUT,
-}
-
-SEQUENCES = {
-    "[A": Key.OLDER,
-    "[B": Key.NEWER,
-    "[C": Key.RIGHT,
-    "[D": Key.LEFT,
-    "[H": Key.HOME,
-    "[F": Key.LAST,
-    "OA": Key.OLDER,
-    "OB": Key.NEWER,
-    "OC": Key.RIGHT,
-    "OD": Key.LEFT,
-    "OH": Key.HOME,
-    "OF": Key.LAST,
-    "[1~": Key.HOME,
-    "[3~": Key.DELETE,
-    "[4~": Key.LAST,
-    "[7~": Key.HOME,
-    "[8~": Key.LAST,
-    "[1;5C": Key.WORD_RIGHT,
-    "[1;5D": Key.WORD_LEFT,
-    "[1;3C": Key.WORD_RIGHT,
-    "[1;3D": Key.WORD_LEFT,
-    "[200~": Key.PASTE,
-    "[201~": Key.PASTED,
-    "b": Key.WORD_LEFT,
-    "f": Key.WORD_RIGHT,
-    "d": Key.CUT_WORD_RIGHT,
-    "\x7f": Key.CUT_WORD_LEFT,
-    "\x08": Key.CUT_WORD_LEFT,
-}
-"""What follows an Escape."""
-
-# ECMA-48 §5.4: parameters, intermediates, a final byte; or one character after SS3 or Escape.
-_SEQUENCE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|O[ -~]|[^\[O])", re.DOTALL)
-_BEGUN = re.compile(r"\x1b(\[[0-?]*[ -/]*|O)?\Z")
-_WORD_LEFT = re.compile(r"\w*\W*\Z")
-_WORD_RIGHT = re.compile(r"\W*\w*")
-_BLANK_WORD_LEFT = re.compile(r"\S*\s*\Z")
-
-
-class Keyboard:
-    """Turn the bytes of a keyboard into characters and keys."""
-
-    __slots__ = ("_decode", "_pending")
-
-    def __init__(self) -> None:
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._pending = ""
-
-    def feed(self, data: bytes) -> Iterator[str | Key]:
-        """Yield what was typed. A sequence that is not complete waits for its rest, one nobody knows is dropped."""
-        text = self._pending + self._decode(data)
-        self._pending = ""
-        position = 0
-        while position < len(text):
-            character = text[position]
-            if character != "\x1b":
-                yield CONTROLS.get(character, character)
-                position += 1
-            elif found := _SEQUENCE.match(text, position):
-                position = found.end()
-                if found[1] in SEQUENCES:
-                    yield SEQUENCES[found[1]]
-            elif _BEGUN.match(text, position) and len(text) - position < MAX_PENDING:
-                self._pending = text[position:]
-                return
-            else:  # no sequence: the Escape alone is dropped
-                position += 1
+_WORD = re.compile(r"\W*\w*")
+_BLANK_WORD = re.compile(r"\s*\S*")
 
 
 class LineEditor:
@@ -189,7 +71,8 @@ class LineEditor:
         self._typed = ""  # before one went there
 
     def feed(self, data: bytes) -> list[Entered | Key]:
-        """Take what was typed; return what is the program's affair: lines, the end, `INTERRUPT`, `REDRAW`."""
+        """Take what was typed; return what is the program's affair: lines, the end, and
+        `INTERRUPT`, `SUSPEND`, `REDRAW`."""
         told: list[Entered | Key] = []
         for typed in self._keyboard.feed(data):
             if self._is_pasting and typed is not Key.PASTED:
@@ -200,7 +83,7 @@ class LineEditor:
                 told.append(Entered(self._enter()))
             elif typed is Key.END and not self.text:
                 told.append(Entered(None))
-            elif typed in (Key.INTERRUPT, Key.REDRAW):
+            elif typed in (Key.INTERRUPT, Key.SUSPEND, Key.REDRAW):
                 told.append(typed)
             else:
                 self._press(typed)
@@ -216,73 +99,37 @@ class LineEditor:
     def row(self, columns: int) -> Row:
         """Return what to draw in a terminal so many columns wide; the last one stays free."""
         room = max(columns - width(self.prompt) - 1, 1)
-        self._first = min(self._first, self.cursor)
-        while self._first < self.cursor and width(self.text[self._first : self.cursor]) >= room:
-            self._first += max((self.cursor - self._first) // 2, 1) if self.cursor - self._first > room else 1
-        shown, used = [], 0
-        for character in self.text[self._first :]:
-            drawn = cell(character)
-            used += width(drawn)
-            if used > room:
-                break
-            shown.append(drawn)
-        before = "".join(map(cell, self.text[self._first : self.cursor]))
-        return Row(self.prompt + "".join(shown), width(self.prompt) + width(before))
+        first, used = self.cursor, 0
+        while first and used + width(self.text[first - 1]) < room:
+            first -= 1
+            used += width(self.text[first])
+        self._first = min(max(self._first, first), self.cursor)
+        column = width(self.text[self._first : self.cursor])
+        shown, used, place = [], 0, self._first
+        while place < len(self.text) and used + width(self.text[place]) <= room:
+            shown.append(cell(self.text[place]))
+            used += width(self.text[place])
+            place += 1
+        return Row(self.prompt + "".join(shown), width(self.prompt) + column)
 
     # Inside
 
-    def _press(self, key: Key) -> None:  # noqa: PLR0912  # a table of keys, in its shortest form
+    def _press(self, key: Key) -> None:
         before, after = self.text[: self.cursor], self.text[self.cursor :]
-        match key:
-            case Key.LEFT:
-                self.cursor = len(before.rstrip(_marks_at_end(before))) - 1 if before else 0
-                self.cursor = max(self.cursor, 0)
-            case Key.RIGHT:
-                self.cursor += 1 + _n_marks(after[1:]) if after else 0
-            case Key.HOME:
-                self.cursor = 0
-            case Key.LAST:
-                self.cursor = len(self.text)
-            case Key.WORD_LEFT:
-                self.cursor = _start(_WORD_LEFT, before)
-            case Key.WORD_RIGHT:
-                self.cursor += _length(_WORD_RIGHT, after)
-            case Key.RUB_OUT if before:
-                self._set(before[:-1], after)
-            case Key.DELETE | Key.END if after:
-                self._set(before, after[1 + _n_marks(after[1:]) :])
-            case Key.CUT_REST:
-                self._cut = after or self._cut
-                self._set(before)
-            case Key.CUT_START:
-                self._cut = before or self._cut
-                self._set("", after)
-            case Key.CUT_WORD_LEFT:
-                start = _start(_BLANK_WORD_LEFT, before)
-                self._cut = before[start:] or self._cut
-                self._set(before[:start], after)
-            case Key.CUT_WORD_RIGHT:
-                length = _length(_WORD_RIGHT, after)
-                self._cut = after[:length] or self._cut
-                self._set(before, after[length:])
-            case Key.YANK:
-                self._insert(self._cut)
-            case Key.SWAP if before and len(self.text) > 1:
-                middle = min(self.cursor, len(self.text) - 1)
-                one, other = self.text[middle - 1], self.text[middle]
-                self._set(self.text[: middle - 1] + other + one, self.text[middle + 1 :])
-            case Key.OLDER:
-                self._walk(-1)
-            case Key.NEWER:
-                self._walk(+1)
-            case Key.COMPLETE:
-                self._finish_word()
-            case Key.PASTE:
-                self._is_pasting = True
-            case Key.PASTED:
-                self._is_pasting = False
-            case _:
-                pass
+        if key in EDITS:
+            self._set(*EDITS[key](before, after))
+        elif key in CUTS:
+            before, cut, after = CUTS[key](before, after)
+            self._cut = cut or self._cut
+            self._set(before, after)
+        elif key is Key.YANK:
+            self._insert(self._cut)
+        elif key in (Key.OLDER, Key.NEWER):
+            self._walk(-1 if key is Key.OLDER else 1)
+        elif key is Key.COMPLETE:
+            self._finish_word()
+        elif key in (Key.PASTE, Key.PASTED):
+            self._is_pasting = key is Key.PASTE
 
     def _paste(self, typed: str | Key) -> None:
         if typed is Key.ENTER:
@@ -332,7 +179,10 @@ class LineEditor:
         words = sorted({word for word in self._complete(before) if word.startswith(before)})
         if words:
             end = " " if len(words) == 1 else ""
-            self._set(os.path.commonprefix(words) + end, self.text[self.cursor :])
+            common = "".join(
+                letters[0] for letters in takewhile(lambda some: len(set(some)) == 1, zip(*words, strict=False))
+            )
+            self._set(common + end, self.text[self.cursor :])
 
 
 def cell(character: str) -> str:
@@ -356,19 +206,72 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _n_marks(text: str) -> int:
-    """Count the marks at the beginning that belong to the character before."""
-    return next((n for n, character in enumerate(text) if _columns(cell(character)[0])), len(text))
+# What keys do to a line: the text before the cursor and the text after it, to the same two of the new line.
 
 
-def _marks_at_end(text: str) -> str:
-    n_marks = _n_marks(text[::-1])
-    return text[len(text) - n_marks :]
+def _left(before: str, after: str) -> tuple[str, str]:
+    n_marks = next((n for n, character in enumerate(reversed(before)) if width(character)), 0)
+    place = max(len(before) - n_marks - 1, 0)
+    return before[:place], before[place:] + after
 
 
-def _start(pattern: re.Pattern[str], text: str) -> int:
-    found = pattern.search(text)
-    return len(text) if found is None else found.start()
+def _right(before: str, after: str) -> tuple[str, str]:
+    place = _next(after)
+    return before + after[:place], after[place:]
+
+
+def _swap(before: str, after: str) -> tuple[str, str]:
+    if not after:
+        before, after = before[:-1], before[-1:]
+    return (before[:-1] + after[:1] + before[-1:], after[1:]) if before else (before, after)
+
+
+def _word_left(before: str, after: str) -> tuple[str, str]:
+    place = len(before) - _length(_WORD, before[::-1])
+    return before[:place], before[place:] + after
+
+
+def _word_right(before: str, after: str) -> tuple[str, str]:
+    place = _length(_WORD, after)
+    return before + after[:place], after[place:]
+
+
+def _cut_word_left(before: str, after: str) -> tuple[str, str, str]:
+    place = len(before) - _length(_BLANK_WORD, before[::-1])
+    return before[:place], before[place:], after
+
+
+def _cut_word_right(before: str, after: str) -> tuple[str, str, str]:
+    place = _length(_WORD, after)
+    return before, after[:place], after[place:]
+
+
+EDITS: dict[Key, Callable[[str, str], tuple[str, str]]] = {
+    Key.LEFT: _left,
+    Key.RIGHT: _right,
+    Key.HOME: lambda before, after: ("", before + after),
+    Key.LAST: lambda before, after: (before + after, ""),
+    Key.WORD_LEFT: _word_left,
+    Key.WORD_RIGHT: _word_right,
+    Key.RUB_OUT: lambda before, after: (before[:-1], after),
+    Key.DELETE: lambda before, after: (before, after[_next(after) :]),
+    Key.END: lambda before, after: (before, after[_next(after) :]),
+    Key.SWAP: _swap,
+}
+"""Keys that move or change; Ctrl-D is `END` on an empty line only."""
+
+CUTS: dict[Key, Callable[[str, str], tuple[str, str, str]]] = {
+    Key.CUT_REST: lambda before, after: (before, after, ""),
+    Key.CUT_START: lambda before, after: ("", before, after),
+    Key.CUT_WORD_LEFT: _cut_word_left,
+    Key.CUT_WORD_RIGHT: _cut_word_right,
+}
+"""Keys that cut; between the two stands what is cut, for `YANK`."""
+
+
+def _next(text: str) -> int:
+    """Return where the second character begins: marks belong to the one before."""
+    return next((n for n, character in enumerate(text) if n and width(character)), len(text))
 
 
 def _length(pattern: re.Pattern[str], text: str) -> int:
