@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 
 # From the ground up. A module may import what stands lower, its own floor's rooms, and on the top floor its neighbours.
 FLOORS: list[set[str]] = [
-    {"errors", "limits", "types", "native", "tokens", "logs"},
+    {"errors", "limits", "types", "native", "tokens", "logs", "backoff"},
     {"streams"},
     {"websocket"},
     {"engineio"},
@@ -34,6 +34,7 @@ SANS_IO = {
     "telex.limits",
     "telex.types",
     "telex.logs",
+    "telex.backoff",
     "telex.streams.base",
     "telex.streams.deadlines",
     "telex.websocket.frames",

@@ -16,6 +16,8 @@ EXAMPLES: list[tuple[Exception, str, type[Exception]]] = [
     (errors.FrameError(1002, "bad"), "bad (close code 1002)", errors.ProtocolError),
     (errors.HandshakeError(400, "bad", [("a", "b")]), "bad (HTTP 400)", errors.ProtocolError),
     (errors.InvalidStatus(404, "Not Found", [("a", "b")], b"body"), "Not Found (HTTP 404)", errors.HandshakeError),
+    (errors.ProxyError("no way"), "no way", ConnectionError),
+    (errors.ProxyError("no way", 407, [("a", "b")]), "no way (HTTP 407)", ConnectionError),
     (errors.EnginePacketError("bad"), "bad", errors.ProtocolError),
     (errors.SocketPacketError("bad"), "bad", errors.ProtocolError),
     (errors.ConnectionClosed(1000), "the connection is closed: 1000", ConnectionError),

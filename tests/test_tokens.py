@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections import Counter
 
 import pytest
 
-from telex.tokens import STORE_BYTES, token_bytes, token_text
+from telex.tokens import STORE_BYTES, chance, token_bytes, token_text
 
 PORTION = 16
 
@@ -23,6 +24,12 @@ def test_so_many(n: int) -> None:
 def test_text_is_url_safe() -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{20}", token_text(15))
     assert re.fullmatch(r"[A-Za-z0-9_-]{22}", token_text(16))
+
+
+def test_chance_is_spread_evenly() -> None:
+    tenths = Counter(int(chance() * 10) for _ in range(10_000))
+    assert sorted(tenths) == list(range(10))
+    assert min(tenths.values()) > 700  # ten standard deviations below the mean
 
 
 def test_no_portion_comes_twice() -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "HandshakeError",
     "InvalidStatus",
     "ProtocolError",
+    "ProxyError",
     "SocketPacketError",
     "StreamError",
     "TelexError",
@@ -80,6 +81,22 @@ class InvalidStatus(HandshakeError):
     def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
         super().__init__(status, reason, headers)
         self.body = body
+
+
+class ProxyError(TelexError, ConnectionError):
+    """Say that a proxy does not lead to the server.
+
+    `status` and `headers` are of its HTTP answer; None and empty where it gave none, as SOCKS proxies do not.
+    """
+
+    def __init__(self, reason: str, status: int | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(reason, status)
+        self.reason = reason
+        self.status = status
+        self.headers = tuple(headers)
+
+    def __str__(self) -> str:
+        return self.reason if self.status is None else f"{self.reason} (HTTP {self.status})"
 
 
 class EnginePacketError(ProtocolError):

@@ -39,6 +39,8 @@ class Limits:
     """How much of a server's refusal a client reads and keeps."""
     handshake_timeout: float = 10.0
     """From the TCP connection to the end of the opening handshake."""
+    max_retry_after: float = 300.0
+    """How long a client lets a server put it off with `Retry-After`; longer is taken for this."""
 
     # Long-polling request bodies (floor 2).
     body_timeout: float = 30.0

@@ -1,4 +1,4 @@
-"""Unpredictable bytes in small portions: masking keys, session ids.
+"""Unpredictable bytes in small portions: masking keys, session ids, delays.
 
 Rule of this module: the operating system's randomness and nothing else. A portion is never handed out twice, and a
 child process never goes on with its parent's store.
@@ -15,7 +15,7 @@ from base64 import urlsafe_b64encode
 from contextlib import suppress
 from functools import partial
 
-__all__ = ["token_bytes", "token_text"]
+__all__ = ["chance", "token_bytes", "token_text"]
 
 STORE_BYTES = 4096
 
@@ -49,3 +49,8 @@ with suppress(AttributeError):  # where there is no fork
 def token_text(n_bytes: int) -> str:
     """Return so many unpredictable bytes as URL-safe base64 without padding."""
     return urlsafe_b64encode(token_bytes(n_bytes)).rstrip(b"=").decode("ascii")
+
+
+def chance() -> float:
+    """Return an unpredictable number from 0 up to 1, evenly spread: all 53 bits of a float's fraction are drawn."""
+    return (int.from_bytes(token_bytes(7), "big") >> 3) * 2.0**-53

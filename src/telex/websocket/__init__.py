@@ -4,7 +4,7 @@
 `handshake` and `connection`.
 """
 
-from telex.errors import ConnectionClosed, FrameError, HandshakeError, InvalidStatus
+from telex.errors import ConnectionClosed, FrameError, HandshakeError, InvalidStatus, ProxyError
 from telex.websocket.api import Connection, Statistics
 from telex.websocket.broadcast import broadcast
 from telex.websocket.client import connect
@@ -22,6 +22,7 @@ __all__ = [
     "HandshakeError",
     "InvalidStatus",
     "Listener",
+    "ProxyError",
     "Request",
     "Response",
     "Server",

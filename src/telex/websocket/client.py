@@ -50,6 +50,9 @@ def connect(
     ssl: ssl_module.SSLContext | None = None,
     server_hostname: str | None = None,
     sock: socket.socket | None = None,
+    proxy: str | bool | None = True,
+    proxy_ssl: ssl_module.SSLContext | None = None,
+    local_address: tuple[str, int] | None = None,
 ) -> Connecting:
     """Open a connection: `async with connect(url) as ws:`, or `ws = await connect(url)`.
 
@@ -89,7 +92,14 @@ def connect(
             keepalive=keepalive,
             limits=limits,
             timeout=limits.handshake_timeout if open_timeout is None else open_timeout,
-            way=Way(ssl=ssl, server_hostname=server_hostname, sock=sock),
+            way=Way(
+                ssl=ssl,
+                server_hostname=server_hostname,
+                sock=sock,
+                proxy=proxy,
+                proxy_ssl=proxy_ssl,
+                local_address=local_address,
+            ),
         )
     )
 

@@ -391,11 +391,14 @@ class ResponseReader:
     A 101 is complete with its head, and `leftover` holds the server's first frames. Any other response is read with
     its body, as far as it helps to understand the refusal.
     **Limits**: those of the head, and `max_error_body`.
+
+    Args: `is_head_enough` takes every response for complete with its head, as one to CONNECT is.
     """
 
-    __slots__ = ("_body", "_expected", "_head", "_is_chunked", "_limits", "_response")
+    __slots__ = ("_body", "_expected", "_head", "_is_chunked", "_is_head_enough", "_limits", "_response")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, is_head_enough: bool = False) -> None:
+        self._is_head_enough = is_head_enough
         self._head = _HeadReader(limits)
         self._limits = limits
         self._response: Response | None = None  # its head, while the body is read
@@ -405,7 +408,7 @@ class ResponseReader:
 
     @property
     def leftover(self) -> bytes:
-        """Return the bytes that came after a 101."""
+        """Return the bytes that came after a head which is the whole response."""
         return self._head.leftover
 
     def feed(self, data: bytes) -> Response | None:
@@ -418,7 +421,7 @@ class ResponseReader:
             if head is None:
                 return None
             self._response = _parse_response(head)
-            if self._response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            if self._is_head_enough or self._response.status == HTTPStatus.SWITCHING_PROTOCOLS:
                 return self._response
             self._measure_body(self._response)
             data, self._head.leftover = self._head.leftover, b""
