@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from telex.cli.values import encode, escape
 from telex.errors import ConnectionClosed, ConnectRefused, InvalidStatus
 
-__all__ = ["Failure", "Interrupted", "OutputClosed", "describe"]
+__all__ = ["Failure", "Interrupted", "OutputClosed", "WrongUsage", "describe"]
 
 MAX_SENTENCE = 500
 """Characters of what a server says that fit into a sentence."""
@@ -21,6 +21,14 @@ MAX_SENTENCE = 500
 
 class Failure(Exception):
     """End the command with status 1; the text is the sentence."""
+
+    status = 1
+
+
+class WrongUsage(Failure):
+    """End the command with status 2: what it was told cannot be."""
+
+    status = 2
 
 
 class Interrupted(Exception):

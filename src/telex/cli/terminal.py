@@ -237,12 +237,16 @@ class Prompt:
 
 
 async def until_first(*activities: Coroutine[Any, Any, Any]) -> None:
-    """Run several things until the first of them ends, and raise what it raised; the others are cancelled."""
+    """Run several things until one of them ends, and raise what it raised; the others are cancelled.
+
+    Where several end at once, the first of the arguments has its say first.
+    """
     tasks = [asyncio.ensure_future(activity) for activity in activities]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        for task in tasks:
+            if task in done:
+                task.result()
     finally:
         for task in tasks:
             task.cancel()
