@@ -90,18 +90,20 @@ def argument(convert: Callable[[str], T]) -> Callable[[str], T]:
 
 def seconds(text: str) -> float:
     """Return a duration; `inf` is one."""
-    value = float(text)
-    if math.isnan(value) or value <= 0:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value > 0:
         raise ValueError(f"{text} is no number of seconds")
     return value
 
 
 def whole_number(text: str) -> int:
     """Return a number of things, 1 at least."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(f"{text} is too few")
-    return value
+    if not text.isdecimal() or not int(text):
+        raise ValueError(f"{text} is no number of things")
+    return int(text)
 
 
 def read_file(path: str) -> bytes:

@@ -9,7 +9,6 @@ non-blocking for everybody who shares it. It is left to itself at the end: nothi
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -27,20 +26,25 @@ MAX_BYTES = 64 * 1024 * 1024
 async def chunks(descriptor: int = 0) -> AsyncIterator[bytes]:
     """Yield what comes, until its end. **Cancellation**: the thread reads one chunk more, for nobody."""
     loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[bytes] = asyncio.Queue(1)
+    queue: asyncio.Queue[bytes] = asyncio.Queue()
+    room = threading.Semaphore(1)
 
     def read() -> None:
         data = b"anything"
         while data:
+            room.acquire()  # whoever takes the chunk releases it
             try:
                 data = os.read(descriptor, CHUNK)
             except OSError:  # a terminal that hung up, an input that was closed
                 data = b""
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and so are we
-                asyncio.run_coroutine_threadsafe(queue.put(data), loop).result()
+            try:
+                loop.call_soon_threadsafe(queue.put_nowait, data)
+            except RuntimeError:  # the loop is closed, and we are on our way out
+                return
 
     threading.Thread(target=read, name="telex input", daemon=True).start()
     while data := await queue.get():
+        room.release()
         yield data
 
 
