@@ -42,6 +42,7 @@ SANS_IO = {
     "telex.websocket.deflate",
     "telex.websocket.heads",
     "telex.websocket.handshake",
+    "telex.websocket.redirects",
     "telex.websocket.connection",
     "telex.engineio.hints",
     "telex.engineio.handshake",
@@ -51,7 +52,11 @@ SANS_IO = {
     "telex.engineio.payloads",
     "telex.engineio.messages",
     "telex.engineio.fastpath",
+    "telex.engineio.interfaces",
+    "telex.engineio.sending",
     "telex.engineio.session",
+    "telex.engineio.client.handshake",
+    "telex.engineio.client.session",
     "telex.engineio.v3.jsonp",
     "telex.engineio.v3.packets",
     "telex.engineio.v3.payloads",
@@ -68,6 +73,11 @@ SANS_IO = {
     "telex.socketio.backlog",
     "telex.socketio.recovery",
     "telex.socketio.dedup",
+    "telex.socketio.client.states",
+    "telex.socketio.client.outbox",
+    "telex.socketio.client.retries",
+    "telex.socketio.client.recovery",
+    "telex.socketio.client.early",
 }
 # It looks at the environment once, to choose between twins that do the same.
 CHOOSER = "telex.native"
@@ -100,7 +110,6 @@ ALLOWED = {"telex.socketio.dates": {"datetime"}}
 MAX_LINES = 500
 # A longer module states its reason here.
 LONG_MODULES: dict[str, str] = {
-    "telex/engineio/session.py": "one state machine: every state knows both transports, and a third of it is prose",
     "telex/socketio/socket.py": "one object that programs hold: half of it is the public methods and their docstrings",
     "telex/websocket/api.py": "one object that programs hold: inbox, room and deadlines serve the same connection",
     "telex/websocket/connection.py": "one state machine: its three stimuli need one another, and half of it is prose",

@@ -37,15 +37,17 @@ class Backoff:
     Raises `ValueError` where not 0 < `minimum` <= `maximum` < infinity.
     """
 
-    __slots__ = ("_chance", "_maximum", "_minimum", "n_attempts")
+    __slots__ = ("_chance", "_maximum", "minimum", "n_attempts")
 
+    minimum: float
+    """Bound of the first delay."""
     n_attempts: int
     """How many delays were handed out since the beginning, or since `reset`."""
 
     def __init__(self, minimum: float, maximum: float, chance: Callable[[], float]) -> None:
         if not 0 < minimum <= maximum < math.inf:
             raise ValueError(f"a delay must lie between 0 and a finite maximum, not {minimum} and {maximum}")
-        self._minimum = minimum
+        self.minimum = minimum
         self._maximum = maximum
         self._chance = chance
         self.n_attempts = 0
@@ -56,7 +58,7 @@ class Backoff:
         Args: `hint` is what the server asked for (see `retry_after`). It is waited for in full, and the draw comes on
         top: those who were told the same are not to come back in the same moment either.
         """
-        bound = min(self._maximum, self._minimum * 2.0 ** min(self.n_attempts, MAX_DOUBLINGS))
+        bound = min(self._maximum, self.minimum * 2.0 ** min(self.n_attempts, MAX_DOUBLINGS))
         self.n_attempts += 1
         return (hint or 0.0) + bound * self._chance()
 

@@ -15,6 +15,7 @@ from typing import Any
 
 __all__ = [
     "AckTimeout",
+    "ConnectError",
     "ConnectRefused",
     "ConnectionClosed",
     "Disconnected",
@@ -24,6 +25,7 @@ __all__ = [
     "FrameError",
     "HandshakeError",
     "InvalidStatus",
+    "OutboxFull",
     "ProtocolError",
     "ProxyError",
     "SocketPacketError",
@@ -131,6 +133,35 @@ class Disconnected(TelexError, ConnectionError):
 
     def __str__(self) -> str:
         return f"the socket disconnected: {self.reason}"
+
+
+class ConnectError(TelexError, ConnectionError):
+    """Say that a client could not connect to a server; `__cause__` tells why, `url` where."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"could not connect to {self.url}: {self.reason}"
+
+
+class OutboxFull(TelexError):
+    """Say that a client that is away, or behind with its retries, keeps as many events as it may: this one is not sent.
+
+    `n_events` and `n_bytes` are what waits (`Limits.max_offline_events`, `Limits.max_offline_bytes`).
+    """
+
+    def __init__(self, n_events: int, n_bytes: int) -> None:
+        super().__init__(n_events, n_bytes)
+        self.n_events = n_events
+        self.n_bytes = n_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_events} events of {self.n_bytes} bytes wait already: await what emit returns, or raise the limit"
+        )
 
 
 class AckTimeout(TelexError, TimeoutError):

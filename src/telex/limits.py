@@ -39,6 +39,8 @@ class Limits:
     """How much of a server's refusal a client reads and keeps."""
     handshake_timeout: float = 10.0
     """From the TCP connection to the end of the opening handshake."""
+    max_redirects: int = 10
+    """How many redirects a client follows before it gives up."""
     max_retry_after: float = 300.0
     """How long a client lets a server put it off with `Retry-After`; longer is taken for this."""
 
@@ -97,6 +99,13 @@ class Limits:
     """Packets in one POST; real bursts pass 16 easily."""
     upgrade_timeout: float = 10.0
     """From the probing connection to the end of the upgrade."""
+    max_server_payload: int = 16 * MIB
+    """One answer to a poll, or one WebSocket message, that a client takes of its server; servers bound only what they
+    receive. It has room for `max_attachment_bytes` in base64."""
+    max_sid_length: int = 256
+    """Characters of the session id that a server gives a client; usual are 20."""
+    max_ping_period: float = 3600.0
+    """How long a server may have a client wait for a ping, interval and timeout together; longer is taken for this."""
     connect_timeout: float = 45.0
     """From the Engine.IO handshake to the first namespace joined."""
 
@@ -133,6 +142,14 @@ class Limits:
     """Characters of a room's name, which programs like to take from clients."""
     max_pending_acks: int = 10_000
     """Acknowledgements awaited from one client."""
+    max_offline_events: int = 1000
+    """Events that wait in a client while it is away, or behind the one that it retries; `emit` raises at more."""
+    max_offline_bytes: int = 4 * MIB
+    """The same in bytes."""
+    max_early_events: int = 10_000
+    """Events that a server may send before it has answered a client's CONNECT packet: what was missed, in recovery."""
+    max_early_bytes: int = 4 * MIB
+    """The same in bytes."""
     max_streams_per_socket: int = 16
     """Streams of events that one client may have open in a namespace; a further call is answered with an error."""
     stream_window: int = 16

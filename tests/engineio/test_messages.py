@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import weakref
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import pytest
 
 from telex.engineio.packets import Packet
 from telex.types import Data
+from telex.websocket.codec import Keys
 from telex.websocket.frames import Opcode, encode_frame
 from tests.memory import ROUNDS, blocks_kept
 from tests.twins import TWINS, twin_of
@@ -40,7 +42,7 @@ def receiver(twin: Any, direct: Any = None) -> Any:
     class Receiver(twin.MessageReceiver):  # type: ignore[misc]  # which of the twins is known when it runs
         def __init__(self) -> None:
             self.left: list[Data] = []
-            self.direct, self.plain = direct, None
+            self.direct, self.plain, self.keys = direct, None, None
 
         def _receive(self, message: Data) -> None:
             self.left.append(message)
@@ -164,7 +166,7 @@ class Other:
     """A transport of some other kind."""
 
     def __init__(self, plain: Any) -> None:
-        self.plain = plain
+        self.plain, self.keys = plain, None
 
 
 @pytest.fixture(params=["a receiver", "another"])
@@ -189,6 +191,23 @@ def test_a_text_is_written_as_one_frame(twin: Any, on: Any, body: str) -> None:
     session.send_text(b"4", b"")
     assert wire.take() == encode_frame(Opcode.TEXT, f"42{body}".encode()) + encode_frame(Opcode.TEXT, b"4")
     assert (session.left, session.lags) == ([], [])
+
+
+def test_a_client_masks_what_it_writes(twin: Any, on: Any) -> None:
+    wire, given = Wire(), []
+
+    def token(n: int) -> bytes:
+        given.append(os.urandom(n))
+        return given[-1]
+
+    transport = on(wire)
+    transport.keys = Keys(token)
+    session = sender(twin, transport)
+    session.send_text(b"42", b'["chat"]')
+    session.send_text(b"42", b'["chat"]')
+    keys = b"".join(given)
+    texts = [encode_frame(Opcode.TEXT, b'42["chat"]', mask=keys[pos : pos + 4]) for pos in (0, 4)]
+    assert wire.take() == b"".join(texts)
 
 
 @pytest.mark.parametrize("body", ["", "hello", "é☃😀", "x" * 70_000])
@@ -253,7 +272,7 @@ def test_text_is_given_as_bytes(twin: Any, on: Any, is_clear: bool) -> None:
 
 def test_they_decide_nothing_themselves(twin: Any) -> None:
     transport, session = twin.MessageReceiver(), twin.MessageSender()
-    transport.direct = transport.plain = None
+    transport.direct = transport.plain = transport.keys = None
     session.transport, session.is_clear, session.high_mark = Other(Wire(backlog=1)), False, 0
     for call in (lambda: transport.message_received("4"), lambda: session.send_text(b"4", b"")):
         with pytest.raises(NotImplementedError):

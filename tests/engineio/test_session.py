@@ -1088,6 +1088,7 @@ class OnStream(MemoryWebSocket):
     def __init__(self) -> None:
         super().__init__(high=SMALL.send_buffer_high)
         self.plain: Any = self
+        self.keys = None
         self._frames = FrameReader(expect_masked=False, allow_rsv1=False, max_message_size=1 << 20, max_fragments=1)
 
     def write(self, data: bytes) -> None:

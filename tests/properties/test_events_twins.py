@@ -117,7 +117,7 @@ class Inbox:
         self.is_free = is_free
 
     def step(self, handler: Handler, args: Sequence[Any], ack_id: int | None, n_bytes: int) -> None:
-        self.done.append(("begun", handler.name, args[1:], ack_id, n_bytes))
+        self.done.append(("begun", handler.name, args[handler.takes_socket :], ack_id, n_bytes))
 
 
 def client(twin: Any, options: dict[str, Any], handlers: dict[str, Handler]) -> tuple[Any, Any, list[Any]]:
@@ -194,23 +194,36 @@ def give_up() -> Any:
 _odd_results = st.sampled_from([Odd(Sent), Odd(fail), Odd(give_up), Odd(lambda: SENT), Odd(lambda: (1, "é"))])
 _results = st.booleans().flatmap(lambda is_odd: _odd_results if is_odd else data)
 _handlers = st.builds(
-    lambda result, n_min, n_more, is_async, is_concurrent: (result, n_min, n_more, is_async, is_concurrent),
+    lambda *plan: plan,
     _results,
     often(0, 1, 2, 9),
     st.sampled_from([None, 0, 1, 2, 8, 9, None, None]),
     st.booleans(),
     often(False, True),
+    st.booleans(),
 )
 
 
 def handler_of(calls: list[Any], name: str, plan: tuple[Any, ...]) -> Handler:
-    result, n_min, n_more, is_async, is_concurrent = plan
+    result, n_min, n_more, is_async, is_concurrent, takes_socket = plan
 
-    def function(socket: Any, *args: Any) -> Any:
+    def function(*args: Any) -> Any:
         calls.append(args)
         return result.do() if isinstance(result, Odd) else result
 
-    return Handler(function, name, n_min, None if n_more is None else n_min + n_more, is_async, is_concurrent)
+    def with_socket(socket: Any, *args: Any) -> Any:
+        assert hasattr(socket, "is_direct_in")
+        return function(*args)
+
+    return Handler(
+        with_socket if takes_socket else function,
+        name,
+        n_min,
+        None if n_more is None else n_min + n_more,
+        is_async,
+        is_concurrent,
+        takes_socket=takes_socket,
+    )
 
 
 _steps = st.lists(
@@ -312,7 +325,7 @@ def test_messages_go_up_alike(found: list[Any], is_direct: bool) -> None:
                 up.append((type(message), message))
 
         transport = Transport()
-        transport.direct, transport.plain = Floor() if is_direct else None, None
+        transport.direct, transport.plain, transport.keys = Floor() if is_direct else None, None, None
         for message in found:
             transport.message_received(message)
         told.append((up, left))
@@ -341,7 +354,7 @@ def test_texts_are_sent_alike(head: Any, body: Any, state: str, backlog: int, is
 
         wire = Wire(backlog=backlog)
         session, transport = Session(), twin.MessageReceiver() if is_receiver else Other()
-        transport.plain = None if state == "not plain" else wire
+        transport.plain, transport.keys = None if state == "not plain" else wire, None
         session.transport, session.is_clear, session.high_mark = transport, state != "not clear", 100
         kind, text = outcome(lambda session=session: session.send_text(head, body))
         told.append((kind, None if kind is TypeError else text, done, wire.take()))  # whose texts are each one's own

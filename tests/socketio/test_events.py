@@ -425,8 +425,8 @@ class Client:
         socket._inbox = None
         return socket
 
-    def on(self, function: Callable[..., Any], event: str = "e", **options: bool) -> Handler:
-        handler = self.nsp.handlers[event] = make_handler(function, event, **options)  # type: ignore[arg-type]
+    def on(self, function: Callable[..., Any], event: str = "e", **options: Any) -> Handler:
+        handler = self.nsp.handlers[event] = make_handler(function, event, **options)
         return handler
 
     def receive(self, *args: Any, event: str = "e", ack_id: int | None = None, n_bytes: int = 0) -> None:
@@ -495,7 +495,7 @@ def test_who_emits_to_a_peer_that_lags_may_wait(client: Client) -> None:
     client.session.is_clear = False
     sent = client.socket.emit("e", 1)
     assert type(sent) is Sent
-    assert sent._socket is client.socket
+    assert sent._recipient is client.socket
     assert client.take() == ['42["e",1]']
 
 
@@ -646,6 +646,34 @@ def test_a_handler_gets_the_socket_and_the_arguments(client: Client, n_args: int
     client.receive(*args, ack_id=1)
     assert calls == [(client.socket, *args)]
     assert client.take() == ["431[]"]
+
+
+@pytest.mark.parametrize("n_args", range(14))
+def test_a_clients_handler_gets_the_arguments_alone(client: Client, n_args: int) -> None:
+    calls: list[Any] = []
+    client.on(lambda *args: calls.append(args), takes_socket=False)
+    args = [[n] for n in range(n_args)]
+    client.receive(*args, ack_id=1)
+    assert calls == [tuple(args)]
+    assert client.take() == ["431[]"]
+
+
+def test_a_clients_handler_is_cut_and_missed_as_any(client: Client) -> None:
+    calls: list[Any] = []
+    client.on(lambda a, b=0: calls.append((a, b)), takes_socket=False)
+    for n_args in range(4):
+        client.receive(*range(n_args))
+    assert calls == [(0, 0), (0, 1), (0, 1)]
+    assert client.left == [("event", "e", [], None, 0)]
+
+
+def test_a_clients_coroutine_begins_with_the_arguments_alone(client: Client) -> None:
+    async def function(*args: Any) -> None: ...
+
+    handler = client.on(function, takes_socket=False)
+    inbox = client.socket._inbox = Inbox()
+    client.receive(1, 2, ack_id=3, n_bytes=4)
+    assert inbox.begun == [(handler, (1, 2), 3, 4)]
 
 
 @pytest.mark.parametrize("n_max", range(12))

@@ -8,7 +8,7 @@ import gc
 import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -120,6 +120,39 @@ def test_the_librarys_own_events_give_so_many_arguments() -> None:
     assert make_handler(lambda socket: None, "disconnect", n_given=1).n_max == 0
     with pytest.raises(TypeError, match="'connect' takes 2 arguments after the socket, but gets 1"):
         make_handler(lambda socket, environ, auth: None, "connect", n_given=1)
+
+
+@pytest.mark.parametrize(
+    ("function", "n_min", "n_max"),
+    [
+        (lambda: None, 0, 0),
+        (lambda a: None, 1, 1),
+        (lambda a, b=1: None, 1, 2),
+        (lambda *args: None, 0, None),
+        (lambda a, *args: None, 1, None),
+        (lambda **options: None, 0, 0),
+        (max, 0, None),
+    ],
+)
+def test_a_clients_handler_takes_the_arguments_alone(
+    function: Callable[..., Any], n_min: int, n_max: int | None
+) -> None:
+    handler = make_handler(function, "e", takes_socket=False)
+    assert (handler.n_min, handler.n_max) == (n_min, n_max)
+    assert handler.arguments("socket", [1, 2]) == (1, 2)
+    assert make_handler(max, "e").arguments("socket", [1, 2]) == ("socket", 1, 2)
+
+
+def test_what_a_client_cannot_call_is_refused() -> None:
+    async def stream() -> AsyncIterator[int]:
+        yield 1
+
+    with pytest.raises(TypeError, match="only a server's clients ask for a stream"):
+        make_handler(stream, "e", takes_socket=False)
+    with pytest.raises(TypeError, match="'disconnect' takes 2 arguments, but gets 1"):
+        make_handler(lambda reason, details: None, "disconnect", n_given=1, takes_socket=False)
+    with pytest.raises(TypeError, match="keyword-only parameters: a"):
+        make_handler(lambda *, a: None, "e", takes_socket=False)
 
 
 def test_a_thread_is_for_plain_functions() -> None:

@@ -17,6 +17,8 @@ def test_the_texts_are_the_originals() -> None:
         "forced server close",
         "client namespace disconnect",
         "server namespace disconnect",
+        "io server disconnect",
+        "io client disconnect",
         "slow consumer",
     ]
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
+import os
 import socket
 import struct
 import sys
+import threading
+import time
 import tracemalloc
 import weakref
 from array import array
@@ -782,7 +786,8 @@ def test_a_message_is_written_as_one_frame(
     codec: Any, message: Any, opcode: int, payload: bytes, key: bytes | None
 ) -> None:
     wire = Wire(backlog=7)
-    assert codec.write_message(wire, message, key) == 7
+    keys = None if key is None else codec.Keys(lambda n: (key * n)[:n])
+    assert codec.write_message(wire, message, keys) == 7
     assert wire.take() == naive_frame(0x80 | opcode, payload, key=key)
 
 
@@ -793,8 +798,9 @@ def test_what_is_no_message_is_refused(codec: Any, message: Any) -> None:
         codec.write_message(wire, message)
     with pytest.raises(ValueError, match="surrogates"):
         codec.write_message(wire, "\ud800")
-    with pytest.raises(ValueError, match="4 bytes"):
-        codec.write_message(wire, "text", b"key")
+    for keys in (b"key", KEY):
+        with pytest.raises((TypeError, AttributeError)):
+            codec.write_message(wire, "text", keys)
     assert wire.take() == b""
 
 
@@ -806,13 +812,15 @@ def test_a_written_message_is_a_copy(codec: Any) -> None:
     assert wire.take() == b"\x82\x06before"
 
 
+@pytest.mark.parametrize("key", [None, KEY])
 @pytest.mark.parametrize("length", LENGTHS)
-def test_a_text_in_two_parts_is_written_as_one_frame(codec: Any, length: int) -> None:
+def test_a_text_in_two_parts_is_written_as_one_frame(codec: Any, length: int, key: bytes | None) -> None:
     payload = noise(length, length).hex().encode()[:length]
-    for cut in {0, min(1, length), length // 2, length}:
+    keys = None if key is None else codec.Keys(lambda n: (key * n)[:n])
+    for cut in {0, min(1, length), min(2, length), min(3, length), length // 2, length}:
         wire = Wire(backlog=7)
-        assert codec.write_text(wire, payload[:cut], payload[cut:]) == 7
-        assert wire.take() == naive_frame(0x81, payload)
+        assert codec.write_text(wire, payload[:cut], payload[cut:], keys) == 7
+        assert wire.take() == naive_frame(0x81, payload, key=key)
 
 
 def test_a_text_may_be_cut_anywhere(codec: Any) -> None:
@@ -843,7 +851,7 @@ def test_a_sender_writes_what_is_plain_and_passes_on_the_rest(codec: Any) -> Non
 
     wire = Wire(backlog=100)
     sender = Sender()
-    sender.plain, sender.high_mark, sender.n_sent = None, 100, 0
+    sender.plain, sender.keys, sender.high_mark, sender.n_sent = None, None, 100, 0
     assert sender.send("a") == ("sent", "a", None)
     assert sender.send("a", compress=False) == ("sent", "a", False)
     assert (wire.take(), sender.n_sent) == (b"", 0)
@@ -858,13 +866,91 @@ def test_a_sender_writes_what_is_plain_and_passes_on_the_rest(codec: Any) -> Non
     assert (wire.take(), sender.n_sent) == (b"", 2)
 
 
+def test_a_sender_with_keys_masks_each_message_anew(codec: Any) -> None:
+    sender, wire = codec.Sender(), Wire()
+    sender.plain, sender.keys, sender.high_mark, sender.n_sent = wire, codec.Keys(os.urandom), 100, 0
+    used = set()
+    for n in range(1000):
+        sender.send(f"{n:04}")
+        frame = wire.take()
+        assert (frame[:2], len(frame)) == (b"\x81\x84", 10)
+        used.add(frame[2:6])
+        assert bytes(byte ^ frame[2 + i % 4] for i, byte in enumerate(frame[6:])) == f"{n:04}".encode()
+    assert len(used) > 990  # of 2**32
+
+
+def test_keys_are_handed_out_once(codec: Any) -> None:
+    asked = 0
+
+    def token(n: int) -> bytes:
+        """Give the numbers from 1 on, in four bytes each."""
+        nonlocal asked
+        first, asked = asked, asked + n // 4
+        return b"".join((first + i + 1).to_bytes(4, "big") for i in range(n // 4))
+
+    keys, wire = codec.Keys(token), Wire()
+    for n in range(1, 2000, 3):
+        assert keys.take() == n.to_bytes(4, "big")
+        codec.write_message(wire, b"\0\0\0\0", keys)
+        assert wire.take() == b"\x82\x84" + (n + 1).to_bytes(4, "big") * 2
+        codec.write_text(wire, b"\0", b"\0\0\0", keys)
+        assert wire.take() == b"\x81\x84" + (n + 2).to_bytes(4, "big") * 2
+    before = asked
+    keys.forget()
+    assert int.from_bytes(keys.take(), "big") == before + 1
+
+
+def test_keys_are_nothing_less_than_four_bytes(codec: Any) -> None:
+    wire = Wire()
+    for few in range(4):
+        keys = codec.Keys(lambda n, few=few: bytes(few))
+        with pytest.raises(ValueError, match=f"4 bytes, not {few}"):
+            keys.take()
+        with pytest.raises(ValueError, match="4 bytes"):
+            codec.write_message(wire, "text", keys)
+        with pytest.raises(ValueError, match="4 bytes"):
+            codec.write_text(wire, b"te", b"xt", keys)
+
+    def fail(n: int) -> bytes:
+        raise OSError("no randomness")
+
+    keys = codec.Keys(fail)
+    for _ in range(2):
+        with pytest.raises(OSError, match="no randomness"):
+            codec.write_text(wire, b"te", b"xt", keys)
+    assert wire.take() == b""
+
+
+def test_threads_get_keys_of_their_own(codec: Any) -> None:
+    numbers = itertools.count(1)
+
+    def token(n: int) -> bytes:
+        found = b"".join(next(numbers).to_bytes(4, "big") for _ in range(n // 4))
+        time.sleep(0)  # another thread may come here meanwhile
+        return found
+
+    keys = codec.Keys(token)
+    found: list[bytes] = []
+
+    def work() -> None:
+        mine = [keys.take() for _ in range(2000)]
+        found.extend(mine)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == len(found) == 8000
+
+
 def test_a_sender_alone_sends_what_is_plain_and_minds_no_lag(codec: Any) -> None:
     class Sender(codec.Sender):  # type: ignore[misc]  # which of the twins is known when it runs
         done = "done"
 
     wire = Wire(backlog=101)
     sender = Sender()
-    sender.plain, sender.high_mark, sender.n_sent = wire, 100, 0
+    sender.plain, sender.keys, sender.high_mark, sender.n_sent = wire, None, 100, 0
     assert sender.send("a") == "done"
     assert wire.take() == b"\x81\x01a"
     sender.plain = None
@@ -891,17 +977,19 @@ def test_one_frame_is_written_to_all_but_those_who_lag(codec: Any) -> None:
 
 
 def test_one_frame_is_sent_by_all_that_are_plain_and_keep_up(codec: Any) -> None:
-    def sender(stream: Wire | None, high_mark: int = 10) -> Any:
+    def sender(stream: Wire | None, high_mark: int = 10, keys: Any = None) -> Any:
         made = codec.Sender()
-        made.plain, made.high_mark, made.n_sent = stream, high_mark, 0
+        made.plain, made.keys, made.high_mark, made.n_sent = stream, keys, high_mark, 0
         return made
 
     frame = b"\x82\x02hi"
     streams = [Wire(), Slow(backlog=6), Slow(backlog=7), Slow(backlog=10), Slow(backlog=11)]
-    senders = [sender(None), *map(sender, streams), sender(Slow(backlog=11), high_mark=20), sender(None)]
+    senders = [sender(None), *map(sender, streams), sender(Slow(backlog=11), high_mark=20)]
+    senders.append(sender(Wire(), keys=codec.Keys(os.urandom)))  # a client, whose frames are nobody else's
     others, refused, lagging = codec.send_to_all(iter(senders), frame)
     assert (others, refused, lagging) == ([senders[0], senders[7]], [senders[5]], [senders[3], senders[4]])
     assert [made.n_sent for made in senders] == [0, 1, 1, 1, 1, 0, 1, 0]
+    assert senders[7].plain.take() == b""
     assert [stream.take() for stream in streams] == [frame] * 4 + [b""]
     assert codec.send_to_all((), frame) == ([], [], [])
 
@@ -1170,6 +1258,11 @@ async def received(peer: socket.socket, size: int) -> bytes:
     return data
 
 
+def keys_of(codec: Any) -> Any:
+    """Make keys that are all the same."""
+    return codec.Keys(lambda n: (KEY * n)[:n])
+
+
 LONG = b"x" * 300_000
 WRITES: dict[str, tuple[Callable[[Any, Any], int], bytes]] = {
     "a message": (lambda codec, stream: codec.write_message(stream, "text"), naive_frame(0x81, b"text")),
@@ -1179,11 +1272,29 @@ WRITES: dict[str, tuple[Callable[[Any, Any], int], bytes]] = {
     "longer": (lambda codec, stream: codec.write_text(stream, LONG[:50], LONG[:76]), naive_frame(0x81, LONG[:126])),
     "long": (lambda codec, stream: codec.write_text(stream, b"x", LONG[:65535]), naive_frame(0x81, LONG[:65536])),
     "very long": (lambda codec, stream: codec.write_text(stream, b"", LONG), naive_frame(0x81, LONG)),
+    "masked": (
+        lambda codec, stream: codec.write_message(stream, "text", keys_of(codec)),
+        naive_frame(0x81, b"text", key=KEY),
+    ),
+    "masked bytes": (
+        lambda codec, stream: codec.write_message(stream, LONG[:126], keys_of(codec)),
+        naive_frame(0x82, LONG[:126], key=KEY),
+    ),
+    "masked parts": (
+        lambda codec, stream: codec.write_text(stream, b"42/a,", LONG[:64], keys_of(codec)),
+        naive_frame(0x81, b"42/a," + LONG[:64], key=KEY),
+    ),
+    "masked and very long": (
+        lambda codec, stream: codec.write_text(stream, b"4", LONG, keys_of(codec)),
+        naive_frame(0x81, b"4" + LONG, key=KEY),
+    ),
 }
 """How something is written, and the bytes that it becomes."""
 
 
-@pytest.mark.parametrize("sequence", [*([name] for name in WRITES), [*WRITES], [*WRITES][::-1], ["two parts"] * 500])
+@pytest.mark.parametrize(
+    "sequence", [*([name] for name in WRITES), [*WRITES], [*WRITES][::-1], ["two parts"] * 500, ["masked parts"] * 1500]
+)
 @pytest.mark.parametrize("where", ["in a message's turn", "outside"])
 def test_what_is_written_to_a_compiled_stream_arrives_in_order(codec: Any, sequence: list[str], where: str) -> None:
     async def scene(direct: Direct, stream: Any, peer: socket.socket) -> None:

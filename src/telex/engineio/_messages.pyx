@@ -5,7 +5,7 @@
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_Substring
 
-from telex.websocket._frames cimport write_text
+from telex.websocket._frames cimport Keys, write_text
 
 from telex.engineio.packets import MESSAGE_TEXT, Packet
 
@@ -26,6 +26,7 @@ cdef class MessageReceiver:
 
     cdef public object direct
     cdef public object plain
+    cdef public Keys keys
 
     def message_received(self, message):
         """Take one WebSocket message."""
@@ -60,16 +61,21 @@ cdef class MessageSender:
     def send_text(self, bytes head not None, bytes body not None):
         """Send one message of text, given in two parts of UTF-8; see `messages.MessageSender.send_text`."""
         cdef Py_ssize_t buffered
-        stream = None
+        cdef MessageReceiver receiver
+        cdef Keys keys = None
+        stream, transport = None, self.transport
         if self.is_clear:
-            if isinstance(self.transport, MessageReceiver):
-                stream = (<MessageReceiver>self.transport).plain
+            if isinstance(transport, MessageReceiver):
+                receiver = <MessageReceiver>transport
+                stream, keys = receiver.plain, receiver.keys
             else:
-                stream = self.transport.plain
+                stream = transport.plain
+                if stream is not None:
+                    keys = transport.keys
         if stream is None:
             self.send((Packet((head + body).decode()),))
             return
-        buffered = write_text(stream, head, body)
+        buffered = write_text(stream, head, body, keys)
         if buffered > self.high_mark:
             self._begin_lag(buffered)
 

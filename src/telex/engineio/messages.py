@@ -19,6 +19,7 @@ from telex.websocket.codec import write_text
 if TYPE_CHECKING:
     from telex.engineio.session import SessionSink, Transport
     from telex.streams.base import Stream
+    from telex.websocket.codec import Keys
 
 __all__ = ["MessageReceiver", "MessageSender"]
 
@@ -29,12 +30,14 @@ class MessageReceiver:
     Attributes:
         direct: Who takes messages without more ado: set by the session while it has no say in them, else None.
         plain: The stream below, while packets may be written to it as frames; None for all that is not as simple.
+        keys: What these frames are masked with: a client's. None for a server.
     """
 
-    __slots__ = ("direct", "plain")
+    __slots__ = ("direct", "keys", "plain")
 
     direct: SessionSink | None
     plain: Stream | None
+    keys: Keys | None
 
     def message_received(self, message: Data) -> None:
         """Take one WebSocket message."""
@@ -74,11 +77,12 @@ class MessageSender:
         Args: `head` begins with the packet's type (`MESSAGE_TEXT`).
         **Limits**: as `send`.
         """
-        stream = self.transport.plain if self.is_clear else None
+        transport = self.transport
+        stream = transport.plain if self.is_clear else None
         if stream is None:
             self.send((Packet((head + body).decode()),))
             return
-        buffered = write_text(stream, head, body)
+        buffered = write_text(stream, head, body, transport.keys)
         if buffered > self.high_mark:
             self._begin_lag(buffered)
 

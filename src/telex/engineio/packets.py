@@ -27,7 +27,9 @@ __all__ = [
     "NOOP",
     "PING",
     "PONG",
+    "PROBE",
     "PROBE_ANSWER",
+    "UPGRADE",
     "Packet",
     "PacketType",
     "decode",
@@ -96,7 +98,9 @@ CLOSE = Packet("1")
 PING = Packet("2")
 PONG = Packet("3")
 NOOP = Packet("6")
+PROBE = Packet("2probe")
 PROBE_ANSWER = Packet("3probe")
+UPGRADE = Packet("5")
 PING.encode_for_many()
 
 

@@ -6,10 +6,8 @@ happens is told to the `SessionSink` that the floor above handed down.
 Theory of operation. A session has one transport at a time. While a long-polling session upgrades, a second transport,
 the *candidate*, is probed beside it; when the client says "upgrade" on the candidate, that becomes the transport and
 the old one is discarded, so order is kept. A client whose probe was answered no longer polls, so the upgrade goes on
-even while the session closes. Packets that the transport cannot take now wait in the session's buffer,
-which is bounded; what waits there can be taken back, so a polite transport is handed no more than it has room for. The
-states and what moves between them stand in `TRANSITIONS`; anything else a peer sends is an
-`EnginePacketError` and ends the session with `parse error`.
+even while the session closes. What waits to be sent is `sending.py`'s. The states and what moves between them stand in
+`TRANSITIONS`; anything else a peer sends is an `EnginePacketError` and ends the session with `parse error`.
 
 What protocol v3 does otherwise is in `v3/session.py`.
 
@@ -20,14 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum, StrEnum, auto
-from itertools import count
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from enum import Enum, auto
+from typing import TYPE_CHECKING, ClassVar
 
-from telex.engineio.fastpath import MessageSender
+from telex.engineio.interfaces import CloseReason, SessionSink, Transport
 from telex.engineio.packets import PING, PROBE_ANSWER, Packet, PacketType
+from telex.engineio.sending import BufferedSender
 from telex.errors import EnginePacketError
-from telex.limits import Limits, Quota
+from telex.limits import Limits
 from telex.streams.deadlines import Deadline, Deadlines, Slot
 from telex.types import Data
 from telex.websocket.codec import write_to_all
@@ -48,8 +46,6 @@ POLL_LINGER = 30.0
 
 
 PINGS = (PING,)
-
-_tickets = count()  # never twice the same, so an old one finds nothing
 
 
 class State(Enum):
@@ -106,89 +102,6 @@ class Beat(Enum):
     LISTENING = auto()  # the end, if no ping comes: in protocol v3 it is the client that pings
 
 
-class CloseReason(StrEnum):
-    """Say why a session ended; the texts are the original's, but for the last."""
-
-    TRANSPORT_ERROR = "transport error"
-    TRANSPORT_CLOSE = "transport close"
-    FORCED_CLOSE = "forced close"
-    PING_TIMEOUT = "ping timeout"
-    PARSE_ERROR = "parse error"
-    SLOW_CONSUMER = "slow consumer"
-
-
-class Transport(Protocol):
-    """Carry a session's packets; polling and websocket are its two kinds."""
-
-    @property
-    def name(self) -> str:
-        """The name in the query: "polling" or "websocket"."""
-        ...
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether packets handed over now leave at once."""
-        ...
-
-    @property
-    def buffered_bytes(self) -> int:
-        """Bytes handed over that have not left."""
-        ...
-
-    plain: Stream | None
-    """The stream below, while packets may be written to it as frames; None for all that is not as simple."""
-
-    direct: SessionSink | None
-    """Who takes messages without more ado: set by the session while it has no say in them, else None."""
-
-    def offer(self, packets: Sequence[Packet]) -> int | None:
-        """Take packets if they leave at once: return `buffered_bytes` then; None if they were not taken.
-
-        Asked only while the session is clear: what was taken before has left, but for less than the high mark.
-        """
-        ...
-
-    def send(self, packets: Sequence[Packet]) -> None:
-        """Take packets, in order."""
-        ...
-
-    def release(self) -> None:
-        """Let go of a request that waits for packets, with a "noop"."""
-        ...
-
-    def close(self) -> None:
-        """End politely: what was handed over still leaves, then the peer is told. May be called again."""
-        ...
-
-    def discard(self) -> None:
-        """End at once: the session goes on elsewhere, or is over."""
-        ...
-
-    def pause_reading(self) -> None:
-        """Take nothing more from the peer until `resume_reading`."""
-        ...
-
-    def resume_reading(self) -> None:
-        """Take from the peer again."""
-        ...
-
-
-class SessionSink(Protocol):
-    """Hear of a session; the floor above hands one down. None of its methods may raise."""
-
-    def message_received(self, data: Data) -> None:
-        """Take one message."""
-        ...
-
-    def session_closed(self, reason: CloseReason) -> None:
-        """Hear, exactly once and last, that the session is over."""
-        ...
-
-    def writing_resumed(self) -> None:
-        """Hear that the peer has room again after it had none."""
-        ...
-
-
 @dataclass(slots=True)
 class Probe:
     """Hold a candidate, and what must not outlive its probe."""
@@ -202,22 +115,6 @@ class Probe:
         self.alarm.cancel()
         if self.release_alarm is not None:
             self.release_alarm.cancel()
-
-
-@dataclass(slots=True)
-class Lag:
-    """Hold what is known of a peer that has no room.
-
-    `left_bytes` is what had not left when it was last looked at, and what was sent since then.
-    """
-
-    alarm: Deadline
-    left_bytes: int
-
-
-def weigh(packets: Sequence[Packet]) -> int:
-    """Return what packets weigh in a buffer, in bytes."""
-    return sum(packet.n_bytes for packet in packets)
 
 
 def send_to_all(sessions: Sequence[Session], packets: Sequence[Packet], high_mark: int) -> None:
@@ -244,32 +141,28 @@ def send_to_all(sessions: Sequence[Session], packets: Sequence[Packet], high_mar
         clear[i].lag()
 
 
-class Session(MessageSender):
+class Session(BufferedSender):
     """Drive one session.
 
-    `is_clear` tells that it is open, that nothing waits and that the peer keeps up.
     Args: `finished` is called when nothing is left to do for the session, which is after `session_closed`.
     Attributes:
         protocol: The version of the Engine.IO protocol that it speaks.
     """
 
     protocol: ClassVar[int] = 4
+    open_states = OPEN_STATES
+    sending_states = OPEN_STATES | CLOSING_STATES
+    closing_states = CLOSING_STATES
+
+    state: State
 
     __slots__ = (
         "_beat",
-        "_buffer",
-        "_buffer_bytes",
         "_close_alarm",
-        "_control",
-        "_deadlines",
         "_finished",
         "_is_paused",
-        "_lag",
-        "_limits",
         "_n_unread_beats",
-        "_overflow_alarm",
         "_probe",
-        "_sink",
         "_slot",
         "sid",
         "state",
@@ -284,114 +177,19 @@ class Session(MessageSender):
         deadlines: Deadlines,
         finished: Callable[[Session], None],
     ) -> None:
+        super().__init__(transport, limits, deadlines)
         self.sid = sid
-        self.transport = transport
         self.state = State.OPEN
-        self._sink: SessionSink | None = None
-        self._limits = limits
-        self._deadlines = deadlines
         self._finished = finished
-        self._buffer: dict[int, Sequence[Packet]] | None = None  # what waits, by ticket, in order
-        self._buffer_bytes = 0
-        self.is_clear = True
-        self.high_mark = limits.send_buffer_high
         self._probe: Probe | None = None
         self._close_alarm: Deadline | None = None
         self._is_paused = False
         self._beat = Beat.RESTING
         self._n_unread_beats = 0  # for which the heartbeat was put off since the peer was last read
-        self._control: Quota | None = None  # made at the first heartbeat packet that nobody asked for
-        self._overflow_alarm: Deadline | None = None  # set when more was sent than may wait
-        self._lag: Lag | None = None  # while the peer has no room
         self._slot: Slot | None = None
         self._begin_heartbeat()
 
     # What the floor above does.
-
-    @property
-    def sink(self) -> SessionSink | None:
-        """Who hears of the session: None until the floor above has said."""
-        return self._sink
-
-    @sink.setter
-    def sink(self, sink: SessionSink | None) -> None:
-        self._sink = sink
-        self._direct()
-
-    @property
-    def buffered_bytes(self) -> int:
-        """Bytes sent that have not left."""
-        return self._buffer_bytes + self.transport.buffered_bytes
-
-    @property
-    def is_open(self) -> bool:
-        """Whether messages may be sent and are received."""
-        return self.state in OPEN_STATES
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether a packet sent now leaves at once; volatile packets are sent only then."""
-        return not self._buffer and self._overflow_alarm is None and self.transport.is_writable
-
-    @property
-    def has_room(self) -> bool:
-        """Whether the peer keeps up: a polite sender waits until it does."""
-        return self.buffered_bytes <= self.high_mark
-
-    @property
-    def takes_at_once(self) -> bool:
-        """Whether a packet sent now surely does not wait: nothing does, and no poll has to come first."""
-        return self.is_clear and self.transport.plain is not None
-
-    @property
-    def is_lagging(self) -> bool:
-        """Whether the peer has had no room since it was last heard to have some."""
-        return self._lag is not None
-
-    def send(self, packets: Sequence[Packet]) -> None:
-        """Send packets that belong together, in order and with nothing between them.
-
-        **Limits**: a peer that has no room, and for which more than `send_buffer_max` would wait, is closed with `slow
-        consumer` on the loop's next turn: whoever sends to many is not called back from within. A peer that keeps up is
-        sent a message of any size: that is the program's own choice.
-        From then on, and after the end, packets are dropped.
-        """
-        if not (self.is_clear and self._offer(packets)):
-            self._enqueue(packets)
-
-    def post(self, packets: Sequence[Packet]) -> int | None:
-        """Send packets as `send` does, and return the ticket with which `withdraw` takes them back while they wait.
-
-        Returns: `None` when they do not wait: they have left, or were dropped because the session is at its end.
-        """
-        if self.is_clear and self._offer(packets):
-            return None
-        ticket = self._enqueue(packets)
-        return ticket if ticket is not None and self.is_waiting(ticket) else None
-
-    def is_waiting(self, ticket: int) -> bool:
-        """Whether what was posted has not been handed to the transport yet."""
-        return self._buffer is not None and ticket in self._buffer
-
-    def withdraw(self, ticket: int) -> bool:
-        """Take back what was posted and still waits; `False` if it does not. O(1).
-
-        That is no progress of the peer, and who waits for room is not told of it: a `post` or `flush` follows.
-        """
-        packets = None if self._buffer is None else self._buffer.pop(ticket, None)
-        if packets is None:
-            return False
-        n_bytes = weigh(packets)
-        self._buffer_bytes -= n_bytes
-        if self._lag is not None:
-            self._lag.left_bytes -= n_bytes
-        self._clear()
-        return True
-
-    def lag(self) -> None:
-        """Hear that what was just written has left the peer without room."""
-        if self._lag is None:
-            self._begin_lag(self.buffered_bytes)
 
     def close(self) -> None:
         """End the session: what was sent before still leaves, then the peer is told."""
@@ -426,18 +224,6 @@ class Session(MessageSender):
         self.transport.resume_reading()
 
     # What a transport does.
-
-    def flush(self) -> None:
-        """Hand waiting packets to the transport; a transport calls it whenever it becomes writable."""
-        if self._buffer and self.transport.is_writable:
-            self._hand_over()
-            self._clear()
-        if self.state in CLOSING_STATES and not self._buffer:
-            self.transport.close()
-        elif self._lag is not None and self.has_room:
-            self._end_lag()
-            if self._sink is not None and self.is_open:
-                self._sink.writing_resumed()
 
     def receive(self, transport: Transport, kind: PacketType, data: Data) -> None:
         """Take one packet from a transport.
@@ -561,36 +347,19 @@ class Session(MessageSender):
         else:
             self._charge_control()  # one that nobody asked for is harmless, a flood of them is not
 
-    def _charge_control(self) -> None:
-        """Count a heartbeat packet that is the client's own idea. Raises `EnginePacketError` for too many."""
-        if self._control is None:
-            self._control = Quota(self._limits.max_control_per_second, self._limits.max_control_burst)
-        if not self._control.take(self._deadlines.now()):
-            raise EnginePacketError("too many heartbeat packets")
-
     # The end.
-
-    def _slow_due(self) -> None:
-        # Progress since the last look earns the peer another period.
-        lag = self._lag
-        if lag is None or self.buffered_bytes >= lag.left_bytes:
-            self._abandon(CloseReason.SLOW_CONSUMER)
-            return
-        self._begin_lag(self.buffered_bytes)
 
     def _abandon(self, reason: CloseReason) -> None:
         """End at once. The peer of a parked poll is told; what waited is lost."""
         if self.state is State.CLOSED:
             return
         self._drop_candidate()
-        self._end_lag()
         self._stop_heartbeat()
-        for alarm in (self._close_alarm, self._overflow_alarm):
-            if alarm is not None:
-                alarm.cancel()
+        if self._close_alarm is not None:
+            self._close_alarm.cancel()
         was_open = self.is_open
         self._move(Move.END)
-        self._buffer, self._buffer_bytes = None, 0
+        self._drop_waiting()
         try:
             self.transport.discard()
             if was_open:
@@ -598,73 +367,7 @@ class Session(MessageSender):
         finally:  # a session that is over stays in no table, whatever a mistake above may raise
             self._finished(self)
 
-    def _tell_closed(self, reason: CloseReason) -> None:
-        if self._sink is not None:
-            self._sink.session_closed(reason)
-
     # Small parts.
-
-    def _offer(self, packets: Sequence[Packet]) -> bool:
-        """Send packets straight through the transport, if it takes them; while the session is clear."""
-        buffered = self.transport.offer(packets)
-        if buffered is None:
-            return False
-        if buffered > self.high_mark:
-            self._begin_lag(buffered)
-        return True
-
-    def _enqueue(self, packets: Sequence[Packet]) -> int | None:
-        """Let packets wait; return their ticket, or None where they are dropped."""
-        if not self.is_open or self._overflow_alarm is not None:
-            return None
-        n_bytes = weigh(packets)
-        if not self.has_room and self.buffered_bytes + n_bytes > self._limits.send_buffer_max:
-            self._overflow_alarm = self._after(0, lambda: self._abandon(CloseReason.SLOW_CONSUMER))
-            self.is_clear = False
-            return None
-        return self._push(packets, n_bytes)
-
-    def _hand_over(self) -> None:
-        """Give the transport what waits: a poll all of it, a WebSocket no more than it has room for."""
-        if self.transport.name == "polling":
-            waiting, self._buffer, self._buffer_bytes = self._buffer or {}, None, 0
-            self.transport.send([packet for packets in waiting.values() for packet in packets])
-            return
-        while self._buffer and self.transport.is_writable:
-            self.transport.send(self._take(self.high_mark))
-        if not self._buffer:
-            self._buffer = None
-
-    def _take(self, n_bytes: int) -> list[Packet]:
-        """Take what waits out of the buffer, in order, until it is so much or more."""
-        taken: list[Packet] = []
-        tickets: list[int] = []
-        buffer = self._buffer or {}
-        n_taken = 0
-        for ticket, packets in buffer.items():
-            taken += packets
-            tickets.append(ticket)
-            n_taken += weigh(packets)
-            if n_taken >= n_bytes:
-                break
-        for ticket in tickets:
-            del buffer[ticket]
-        self._buffer_bytes -= n_taken
-        return taken
-
-    def _push(self, packets: Sequence[Packet], n_bytes: int) -> int:
-        if self._buffer is None:
-            self._buffer = {}
-        ticket = next(_tickets)
-        self._buffer[ticket] = packets
-        self._buffer_bytes += n_bytes
-        if self._lag is not None:
-            self._lag.left_bytes += n_bytes
-        self._clear()
-        self.flush()
-        if self._lag is None and not self.has_room:
-            self._begin_lag(self.buffered_bytes)
-        return ticket
 
     def _move(self, move: Move) -> None:
         self.state = TRANSITIONS[self.state, move]
@@ -675,22 +378,3 @@ class Session(MessageSender):
         """Have messages handed straight to the floor above, unless they are of interest here: as signs of life."""
         is_direct = self.state in OPEN_STATES and self._beat is not Beat.AWAITING
         self.transport.direct = self._sink if is_direct else None
-
-    def _clear(self) -> None:
-        self.is_clear = (
-            self.state in OPEN_STATES and not self._buffer and self._lag is None and self._overflow_alarm is None
-        )
-
-    def _begin_lag(self, buffered: int) -> None:
-        """Note that the peer has no room, or still none; give it time to take something."""
-        self._lag = Lag(self._after(self._limits.slow_consumer_timeout, self._slow_due), buffered)
-        self.is_clear = False
-
-    def _after(self, delay: float, callback: Callable[[], None]) -> Deadline:
-        return self._deadlines.at(self._deadlines.now() + delay, callback)
-
-    def _end_lag(self) -> None:
-        if self._lag is not None:
-            self._lag.alarm.cancel()
-            self._lag = None
-            self._clear()

@@ -6,6 +6,7 @@ Source: Socket.IO protocol v5.
 from telex.socketio.adapter import Adapter
 from telex.socketio.backlog import SlowConsumers
 from telex.socketio.broadcast import BroadcastOperator, Sent
+from telex.socketio.client import Client, ClientNamespace, ClientOperator, ClientOptions, Manager, connect
 from telex.socketio.dedup import Dedup
 from telex.socketio.msgpack import MessagePackParser
 from telex.socketio.namespace import Namespace
@@ -26,10 +27,15 @@ from telex.socketio.stores import RedisStore, SqlStore, Store, once
 __all__ = [
     "Adapter",
     "BroadcastOperator",
+    "Client",
+    "ClientNamespace",
+    "ClientOperator",
+    "ClientOptions",
     "Dedup",
     "DisconnectReason",
     "Handshake",
     "JsonParser",
+    "Manager",
     "MessagePackParser",
     "Namespace",
     "NamespaceStatistics",
@@ -51,6 +57,7 @@ __all__ = [
     "SocketStatistics",
     "SqlStore",
     "Store",
+    "connect",
     "event_id",
     "once",
 ]

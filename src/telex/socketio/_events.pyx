@@ -325,6 +325,7 @@ cdef class Emitter:
         cdef PyObject *found = PyDict_GetItemWithError(nsp.handlers, event)
         cdef Py_ssize_t n_max, n_args = PyList_GET_SIZE(args), i
         cdef PyObject *given[1 + MAX_ARGS]
+        cdef bint takes_socket
         handler = None if found is NULL else <object>found
         if (
             not self.is_direct_in
@@ -341,11 +342,12 @@ cdef class Emitter:
             if n_args > n_max:
                 PyList_SetSlice(args, n_max, n_args, <object>NULL)
                 n_args = n_max
+        takes_socket = handler.takes_socket
         if handler.is_async:
             if self._inbox is None or handler.is_concurrent:
                 self._receive_event(event, args, ack_id, n_bytes)
             else:
-                self._inbox.step(handler, (self, *args), ack_id, n_bytes)
+                self._inbox.step(handler, (self, *args) if takes_socket else tuple(args), ack_id, n_bytes)
             return 0
         try:
             function = handler.function
@@ -353,9 +355,14 @@ cdef class Emitter:
                 given[0] = <PyObject *>self
                 for i in range(n_args):
                     given[1 + i] = PyList_GET_ITEM(args, i)
-                result = _vectorcall(<PyObject *>function, given, 1 + n_args, NULL)
-            else:
+                if takes_socket:
+                    result = _vectorcall(<PyObject *>function, given, 1 + n_args, NULL)
+                else:
+                    result = _vectorcall(<PyObject *>function, given + 1, n_args, NULL)
+            elif takes_socket:
                 result = function(self, *args)
+            else:
+                result = function(*args)
             if result is _sent:  # what a lambda returns that emits: there is nothing to wait for
                 result = None
             if not _is_scalar(result) and isawaitable(result):

@@ -32,6 +32,10 @@ class Acks:
     def __len__(self) -> int:
         return len(self._pending)
 
+    def ids(self) -> list[int]:
+        """Return the ids of those that are awaited."""
+        return list(self._pending)
+
     def expect(self, ack_id: int, answer: Answer) -> None:
         """Await an acknowledgement. Raises `TooManyAcks` at `Limits.max_pending_acks`; nothing is then changed."""
         if len(self._pending) >= self._maximum:

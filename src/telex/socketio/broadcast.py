@@ -10,7 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from telex.engineio import Packet, send_to_all
 from telex.errors import AckTimeout, TooManyAcks
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from telex.socketio.remote import RemoteSocket
     from telex.socketio.socket import Socket
 
-__all__ = ["BroadcastOperator", "Broadcaster", "Flags", "Selection", "Sent", "names"]
+__all__ = ["BroadcastOperator", "Broadcaster", "Flags", "Recipient", "Selection", "Sent", "names"]
 
 DEFAULT_CALL_TIMEOUT = 60.0
 
@@ -75,6 +75,18 @@ class Selection:
     flags: Flags
 
 
+class Recipient(Protocol):
+    """Be who an event was sent to: a socket, or a client's server."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it keeps up."""
+        ...
+
+    async def wait_room(self) -> None:
+        """Wait until it does, or is gone."""
+
+
 class Sent:
     """Be what `emit` returns: the event is on its way, and ignoring this is fine.
 
@@ -83,16 +95,16 @@ class Sent:
     **Cancellation**: only the waiting ends, the event stays sent.
     """
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_recipient",)
 
-    def __init__(self, socket: Socket | None = None) -> None:
-        self._socket = socket
+    def __init__(self, recipient: Recipient | None = None) -> None:
+        self._recipient = recipient
 
     def __await__(self) -> Generator[Any, None, None]:
-        if self._socket is None:
+        if self._recipient is None:
             yield
-        elif not self._socket.has_room:
-            yield from self._socket.wait_room().__await__()
+        elif not self._recipient.has_room:
+            yield from self._recipient.wait_room().__await__()
 
 
 class _SentAndGone(Sent):

@@ -72,6 +72,10 @@ class Connection(EventReceiver):
         "_server",
     )
 
+    session: Session
+    _root: Socket | None
+    _others: dict[str, Socket] | None
+
     # An idle client is to be small: what only some need comes into being with its first use.
     def __init__(self, server: Server, session: Session, opening: Opening, limits: Limits) -> None:
         self.loop = asyncio.get_running_loop()

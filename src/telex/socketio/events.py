@@ -26,11 +26,8 @@ from telex.socketio.packets import RESERVED_EVENTS, PacketType
 from telex.types import Data, size_of
 
 if TYPE_CHECKING:
-    from telex.engineio import Session
-    from telex.socketio.connection import Connection
-    from telex.socketio.namespace import Namespace
+    from telex.socketio.broadcast import Recipient
     from telex.socketio.parsing import OurDecoder
-    from telex.socketio.socket import Socket
 
 __all__ = [
     "SMALL_JSON",
@@ -197,12 +194,12 @@ class EventReceiver:
 
     __slots__ = ("_decoder", "_others", "_parser", "_root", "loop", "session")
 
-    session: Session
+    session: Any  # of the server or of the client
     loop: asyncio.AbstractEventLoop
     _parser: EventParser | None  # None where every event must be looked at closely, or is not JSON's
     _decoder: OurDecoder | None  # while the rest of a packet is awaited
-    _root: Socket | None  # of the namespace "/", in the hands of its middlewares too
-    _others: dict[str, Socket] | None  # those of other namespaces
+    _root: Any  # of the namespace "/", in the hands of its middlewares too
+    _others: dict[str, Any] | None  # those of other namespaces
 
     def message_received(self, data: Data) -> None:
         """Take one message of the client."""
@@ -236,8 +233,8 @@ class Emitter:
 
     __slots__ = ("_inbox", "connection", "is_direct_in", "is_direct_out", "nsp", "state")
 
-    nsp: Namespace
-    connection: Connection
+    nsp: Any  # a `Registry`: of the server or of the client
+    connection: Any  # an `EventReceiver`, likewise
     state: State
     is_direct_in: bool
     is_direct_out: bool
@@ -259,7 +256,7 @@ class Emitter:
             if body is not None:
                 session = connection.session
                 session.send_text(self.nsp.event_head, body)
-                return SENT if session.is_clear else Sent(cast("Socket", self))
+                return SENT if session.is_clear else Sent(cast("Recipient", self))
         return self._emit(event, args, callback)
 
     def receive_event(self, event: str, args: list[Any], ack_id: int | None, n_bytes: int) -> None:
@@ -280,10 +277,10 @@ class Emitter:
             if inbox is None or handler.is_concurrent:
                 self._receive_event(event, args, ack_id, n_bytes)
             else:
-                inbox.step(handler, (self, *args), ack_id, n_bytes)
+                inbox.step(handler, handler.arguments(self, args), ack_id, n_bytes)
             return
         try:
-            result = handler.function(self, *args)
+            result = handler.function(self, *args) if handler.takes_socket else handler.function(*args)
             if result is SENT:  # what a lambda returns that emits: there is nothing to wait for
                 result = None
             if type(result) not in SCALAR_TYPES and inspect.isawaitable(result):

@@ -42,7 +42,8 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR
 class Handler:
     """Hold a handler and what its signature says.
 
-    `n_min` and `n_max` bound the arguments after the socket; `n_max` is `None` for `*args`. What is more is cut.
+    `n_min` and `n_max` bound the event's arguments; `n_max` is `None` for `*args`. What is more is cut.
+    `takes_socket` tells that the socket comes before them: a server's handlers get it, a client's do not.
     `is_stream` tells that it is an async generator function: see `streaming`.
     `given` is what the program registered, where `function` wraps it; `is_once` and `rate_limit` are as in `on`.
     """
@@ -57,11 +58,16 @@ class Handler:
     is_once: bool = False
     rate_limit: RateLimit | None = None
     is_stream: bool = False
+    takes_socket: bool = True
 
     @property
     def registered(self) -> Callable[..., Any]:
         """What the program registered."""
         return self.function if self.given is None else self.given
+
+    def arguments(self, socket: Any, args: Sequence[Any]) -> tuple[Any, ...]:
+        """Return what the function is called with for such arguments of an event; nothing is cut."""
+        return (socket, *args) if self.takes_socket else tuple(args)
 
 
 def make_handler(
@@ -73,12 +79,14 @@ def make_handler(
     thread: bool = False,
     once: bool = False,
     rate_limit: RateLimit | None = None,
+    takes_socket: bool = True,
 ) -> Handler:
     """Check a handler's signature and wrap it.
 
-    Args: `n_given` is the number of arguments after the socket that the library itself will give; it may take fewer.
-    Raises `TypeError` when the function cannot be called with a socket, or needs what it will not get, and for a
-    generator that nobody would hear. A builtin that tells nobody its signature is taken at its word.
+    Args: `n_given` is the number of arguments that the library itself will give, after the socket where
+    `takes_socket` says that there is one; the function may take fewer.
+    Raises `TypeError` when the function cannot be called with a socket that it is to get, or needs what it will not
+    get, and for a generator that nobody would hear. A builtin that tells nobody its signature is taken at its word.
     """
     if not callable(function):
         raise TypeError(f"the handler for {name!r} must be callable, not {type(function).__name__}")
@@ -88,17 +96,20 @@ def make_handler(
         raise TypeError(f"the handler for {name!r} has keyword-only parameters: {', '.join(required_keywords)}")
     positional = [p for p in parameters if p.kind in POSITIONAL]
     takes_rest = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    if not positional and not takes_rest:
+    if takes_socket and not positional and not takes_rest:
         raise TypeError(f"the handler for {name!r} must take the socket as its first argument")
-    n_min = max(sum(p.default is p.empty for p in positional) - 1, 0)
-    n_max = None if takes_rest else len(positional) - 1
+    n_min = max(sum(p.default is p.empty for p in positional) - takes_socket, 0)
+    n_max = None if takes_rest else len(positional) - takes_socket
     if n_given is not None and n_min > n_given:
-        raise TypeError(f"the handler for {name!r} takes {n_min} arguments after the socket, but gets {n_given}")
+        where = " after the socket" if takes_socket else ""
+        raise TypeError(f"the handler for {name!r} takes {n_min} arguments{where}, but gets {n_given}")
     if is_kind(function, inspect.isgeneratorfunction):
         raise TypeError(f"the handler for {name!r} is a plain generator: `async def` makes it a stream of events")
     if is_kind(function, inspect.isasyncgenfunction):
         if n_given is not None:
             raise TypeError(f"the handler for {name!r} cannot be a generator: nobody asks for its items")
+        if not takes_socket:
+            raise TypeError(f"the handler for {name!r} is an async generator: only a server's clients ask for a stream")
         if thread or concurrent:
             raise TypeError(f"the handler for {name!r} is an async generator, which runs beside others by itself")
         # It is no usual event's handler, and goes the long way.
@@ -109,7 +120,9 @@ def make_handler(
         if is_async:
             raise TypeError(f"the handler for {name!r} is a coroutine function: thread=True is for those that block")
         given, function, is_async = function, in_thread(function), True
-    return Handler(function, name, n_min, n_max, is_async, concurrent, given, once, rate_limit)
+    return Handler(
+        function, name, n_min, n_max, is_async, concurrent, given, once, rate_limit, takes_socket=takes_socket
+    )
 
 
 def read_parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from telex.socketio.dedup import Dedup
     from telex.socketio.socket import Socket
 
-__all__ = ["AnyEventMiddleware", "EventMiddleware", "Function", "Listeners", "Listening"]
+__all__ = ["AnyEventMiddleware", "EventMiddleware", "Function", "Hearing", "Listeners", "Listening"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 EventMiddleware = Callable[["Socket", str, list[Any]], Awaitable[None] | None]
@@ -118,12 +118,14 @@ class Listeners:
             self.particular.pop(event, None)
 
 
-class Listening(ABC):
-    """Offer what a program can register on a server, a namespace and a socket alike."""
+class Hearing(ABC):
+    """Offer what a program can register wherever there are events: on a server's objects, and on a client."""
 
     __slots__ = ()
 
     _lifecycle: Mapping[str, int] = MappingProxyType(LIFECYCLE)
+    _aliases: Mapping[str, str] = MappingProxyType(ALIASES)
+    _takes_socket = True  # whether handlers are told which socket an event is of
 
     @property
     @abstractmethod
@@ -133,6 +135,139 @@ class Listening(ABC):
     @abstractmethod
     def listeners_changed(self) -> None:
         """Hear that something was registered, or is so no longer; the library's own."""
+
+    def off(self, event: str, function: Callable[..., Any] | None = None, /) -> None:
+        """Forget the handler of an event; if it is this function, where one is given. "*" is `off_any`."""
+        if event == EVERY_EVENT:
+            self.off_any(function)
+            return
+        self._registered.drop(self._aliases.get(event, event), function)
+        self.listeners_changed()
+
+    def _register(
+        self,
+        event: str,
+        function: Callable[..., Any],
+        *,
+        concurrent: bool,
+        thread: bool,
+        rate_limit: RateLimit | None,
+        once: bool = False,
+        dedup: Dedup | None = None,
+    ) -> None:
+        if dedup is not None and (event == EVERY_EVENT or event in LIFECYCLE or event in ALIASES):
+            raise ValueError(f"{event!r} cannot come again: dedup is for the events of clients")
+        if event == EVERY_EVENT:
+            if once or rate_limit is not None:
+                raise ValueError("a catch-all handler is called with every event: neither once nor with a rate limit")
+            self.on_any(function, concurrent=concurrent, thread=thread)
+            return
+        event = self._aliases.get(event, event)
+        n_given = self._lifecycle.get(event)
+        if event in RESERVED_EVENTS:
+            if n_given is None:
+                raise ValueError(self._why_reserved(event))
+            if rate_limit is not None:
+                raise ValueError(f"{event!r} is no event of the client's: it has no rate limit")
+        self._check_name(event)
+        handler = make_handler(
+            function,
+            event,
+            n_given=n_given,
+            concurrent=concurrent,
+            thread=thread,
+            once=once,
+            rate_limit=rate_limit,
+            takes_socket=self._takes_socket,
+        )
+        if event == "disconnecting" and handler.is_async:
+            raise TypeError("a 'disconnecting' handler must be a plain function: it is over before the rooms are left")
+        self._registered.put(handler if dedup is None else deduplicate(handler, dedup))
+        self.listeners_changed()
+
+    def _why_reserved(self, event: str) -> str:
+        """Say why there is no handler of an event by this name."""
+        if event in LIFECYCLE:
+            return f"{event!r} comes before a socket is there: register its handler on the namespace"
+        return f"{event!r} is reserved: no client can send it"
+
+    def _check_name(self, event: str) -> None:
+        """Raise `ValueError` for a name that is the library's own, though it is not reserved on the wire."""
+        if event == NEW_NAMESPACE:
+            raise ValueError(f"{event!r} is an event of the server, for io.on({event!r}), and no client's")
+        if event.startswith(OWN_PREFIX):
+            raise ValueError(f"{event!r} is reserved: names that begin with {OWN_PREFIX!r} are the library's")
+
+    def _catch_all(self, function: Callable[..., Any], *, concurrent: bool = False, thread: bool = False) -> Handler:
+        """Check and wrap what is called with every event. Raises `TypeError` if it does not take whatever comes."""
+        handler = make_handler(
+            function, EVERY_EVENT, n_given=1, concurrent=concurrent, thread=thread, takes_socket=self._takes_socket
+        )
+        if handler.n_max is not None:
+            whose = "the socket, " if self._takes_socket else ""
+            raise TypeError(f"a catch-all handler is called with {whose}the event's name and *args")
+        return handler
+
+    # Every event that comes.
+
+    def on_any(self, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function:
+        """Register a function called with the socket, the name and the arguments of every event, before its handler.
+
+        Raises `TypeError` for a function that does not take whatever comes, and as `on`.
+        """
+        self._registered.catch_alls.append(self._catch_all(function, concurrent=concurrent, thread=thread))
+        self.listeners_changed()
+        return function
+
+    def prepend_any(self, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function:
+        """Register a function as `on_any` does, to be called before those that are registered here already."""
+        self._registered.catch_alls.insert(0, self._catch_all(function, concurrent=concurrent, thread=thread))
+        self.listeners_changed()
+        return function
+
+    def off_any(self, function: Callable[..., Any] | None = None, /) -> None:
+        """Forget a function that `on_any` was given, or all of them; the first, where it was given twice."""
+        forget(self._registered.catch_alls, function)
+        self.listeners_changed()
+
+    def listeners_any(self) -> list[Callable[..., Any]]:
+        """Return the functions that `on_any` was given, in the order in which they are called."""
+        return [handler.registered for handler in self._registered.catch_alls]
+
+    # Every event that is sent.
+
+    def on_any_outgoing(self, function: Function, /) -> Function:
+        """Register a function called with the socket, the name and the arguments of every event sent to a client.
+
+        It is called when the event has been sent, for each recipient of a broadcast too; not for acknowledgements, nor
+        for what a client that is not there, or a `volatile` event, did not get. A coroutine function begins at once and
+        holds nothing up. The arguments are those that were given to `emit`, and are not to be changed.
+        Raises as `on_any`.
+        """
+        self._registered.outgoing.append(self._catch_all(function))
+        self.listeners_changed()
+        return function
+
+    def prepend_any_outgoing(self, function: Function, /) -> Function:
+        """Register a function as `on_any_outgoing` does, to be called before those that are registered already."""
+        self._registered.outgoing.insert(0, self._catch_all(function))
+        self.listeners_changed()
+        return function
+
+    def off_any_outgoing(self, function: Callable[..., Any] | None = None, /) -> None:
+        """Forget a function that `on_any_outgoing` was given, or all of them; the first, where it was given twice."""
+        forget(self._registered.outgoing, function)
+        self.listeners_changed()
+
+    def listeners_any_outgoing(self) -> list[Callable[..., Any]]:
+        """Return the functions that `on_any_outgoing` was given, in the order in which they are called."""
+        return [handler.registered for handler in self._registered.outgoing]
+
+
+class Listening(Hearing):
+    """Offer what a program can register on a server, a namespace and a socket alike."""
+
+    __slots__ = ()
 
     @overload
     def on(
@@ -239,114 +374,6 @@ class Listening(ABC):
 
         return register if function is None else register(function)
 
-    def off(self, event: str, function: Callable[..., Any] | None = None, /) -> None:
-        """Forget the handler of an event; if it is this function, where one is given. "*" is `off_any`."""
-        if event == EVERY_EVENT:
-            self.off_any(function)
-            return
-        self._registered.drop(ALIASES.get(event, event), function)
-        self.listeners_changed()
-
-    def _register(
-        self,
-        event: str,
-        function: Callable[..., Any],
-        *,
-        concurrent: bool,
-        thread: bool,
-        rate_limit: RateLimit | None,
-        once: bool = False,
-        dedup: Dedup | None = None,
-    ) -> None:
-        if dedup is not None and (event == EVERY_EVENT or event in LIFECYCLE or event in ALIASES):
-            raise ValueError(f"{event!r} cannot come again: dedup is for the events of clients")
-        if event == EVERY_EVENT:
-            if once or rate_limit is not None:
-                raise ValueError("a catch-all handler is called with every event: neither once nor with a rate limit")
-            self.on_any(function, concurrent=concurrent, thread=thread)
-            return
-        event = ALIASES.get(event, event)
-        n_given = self._lifecycle.get(event)
-        if event in RESERVED_EVENTS:
-            if event in LIFECYCLE and n_given is None:
-                raise ValueError(f"{event!r} comes before a socket is there: register its handler on the namespace")
-            if n_given is None:
-                raise ValueError(f"{event!r} is reserved: no client can send it")
-            if rate_limit is not None:
-                raise ValueError(f"{event!r} is no event of the client's: it has no rate limit")
-        if event == NEW_NAMESPACE:
-            raise ValueError(f"{event!r} is an event of the server, for io.on({event!r}), and no client's")
-        if event.startswith(OWN_PREFIX):
-            raise ValueError(f"{event!r} is reserved: names that begin with {OWN_PREFIX!r} are the library's")
-        handler = make_handler(
-            function,
-            event,
-            n_given=n_given,
-            concurrent=concurrent,
-            thread=thread,
-            once=once,
-            rate_limit=rate_limit,
-        )
-        if event == "disconnecting" and handler.is_async:
-            raise TypeError("a 'disconnecting' handler must be a plain function: it is over before the rooms are left")
-        self._registered.put(handler if dedup is None else deduplicate(handler, dedup))
-        self.listeners_changed()
-
-    # Every event that comes.
-
-    def on_any(self, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function:
-        """Register a function called with the socket, the name and the arguments of every event, before its handler.
-
-        Raises `TypeError` for a function that does not take whatever comes, and as `on`.
-        """
-        self._registered.catch_alls.append(make_catch_all(function, concurrent=concurrent, thread=thread))
-        self.listeners_changed()
-        return function
-
-    def prepend_any(self, function: Function, /, *, concurrent: bool = False, thread: bool = False) -> Function:
-        """Register a function as `on_any` does, to be called before those that are registered here already."""
-        self._registered.catch_alls.insert(0, make_catch_all(function, concurrent=concurrent, thread=thread))
-        self.listeners_changed()
-        return function
-
-    def off_any(self, function: Callable[..., Any] | None = None, /) -> None:
-        """Forget a function that `on_any` was given, or all of them; the first, where it was given twice."""
-        forget(self._registered.catch_alls, function)
-        self.listeners_changed()
-
-    def listeners_any(self) -> list[Callable[..., Any]]:
-        """Return the functions that `on_any` was given, in the order in which they are called."""
-        return [handler.registered for handler in self._registered.catch_alls]
-
-    # Every event that is sent.
-
-    def on_any_outgoing(self, function: Function, /) -> Function:
-        """Register a function called with the socket, the name and the arguments of every event sent to a client.
-
-        It is called when the event has been sent, for each recipient of a broadcast too; not for acknowledgements, nor
-        for what a client that is not there, or a `volatile` event, did not get. A coroutine function begins at once and
-        holds nothing up. The arguments are those that were given to `emit`, and are not to be changed.
-        Raises as `on_any`.
-        """
-        self._registered.outgoing.append(make_catch_all(function))
-        self.listeners_changed()
-        return function
-
-    def prepend_any_outgoing(self, function: Function, /) -> Function:
-        """Register a function as `on_any_outgoing` does, to be called before those that are registered already."""
-        self._registered.outgoing.insert(0, make_catch_all(function))
-        self.listeners_changed()
-        return function
-
-    def off_any_outgoing(self, function: Callable[..., Any] | None = None, /) -> None:
-        """Forget a function that `on_any_outgoing` was given, or all of them; the first, where it was given twice."""
-        forget(self._registered.outgoing, function)
-        self.listeners_changed()
-
-    def listeners_any_outgoing(self) -> list[Callable[..., Any]]:
-        """Return the functions that `on_any_outgoing` was given, in the order in which they are called."""
-        return [handler.registered for handler in self._registered.outgoing]
-
     # Middlewares of events.
 
     def use_event(self, middleware: AnyEventMiddleware, /) -> AnyEventMiddleware:
@@ -373,14 +400,6 @@ class Listening(ABC):
         """
         self._registered.middleware_error = make_handler(function, "an error of a middleware", n_given=3)
         return function
-
-
-def make_catch_all(function: Callable[..., Any], *, concurrent: bool = False, thread: bool = False) -> Handler:
-    """Check and wrap what is called with every event. Raises `TypeError` if it does not take whatever comes."""
-    handler = make_handler(function, EVERY_EVENT, n_given=1, concurrent=concurrent, thread=thread)
-    if handler.n_max is not None:
-        raise TypeError("a catch-all handler is called with the socket, the event's name and *args")
-    return handler
 
 
 def forget(handlers: list[Handler], function: Callable[..., Any] | None) -> None:

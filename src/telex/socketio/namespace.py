@@ -19,7 +19,7 @@ from telex.socketio.adapter import Adapter
 from telex.socketio.backlog import Backlog, Drops, SlowConsumers, least_lossy
 from telex.socketio.broadcast import Broadcaster, BroadcastOperator, Sent, names
 from telex.socketio.events import CONNECTED
-from telex.socketio.fastpath import Registry, encode_event
+from telex.socketio.fastpath import Registry
 from telex.socketio.handlers import Handler, make_handler
 from telex.socketio.listeners import ALIASES, NEW_NAMESPACE, Function, Listeners, Listening
 from telex.socketio.packets import RESERVED_EVENTS, PacketType, format_head
@@ -31,6 +31,7 @@ from telex.socketio.rooms import FIRST_IN, LAST_OUT, Rooms
 from telex.socketio.socket import Socket
 from telex.socketio.statistics import NamespaceStatistics, of_namespace
 from telex.socketio.streaming import STOP_EVENT, Streams
+from telex.socketio.writing import write_event
 
 if TYPE_CHECKING:
     from telex.socketio.parsing import Parser
@@ -296,25 +297,17 @@ class Namespace(Registry, Broadcaster, Listening):
         self, event: str, args: Sequence[Any], *, ack_id: int | None = None, compress: bool = True
     ) -> Sequence[Packet]:
         """Encode one event, once for all who get it. Raises as `Socket.emit` says."""
+        packets = write_event(self.parser, self, event, args, ack_id=ack_id, compress=compress)
         is_json = self.parser is JSON
-        if ack_id is None and is_json:
-            body = encode_event(event, args)
-            if body is not None:
-                return (Packet((self.event_head + body).decode(), compress),)
-        if not isinstance(event, str):
-            raise TypeError(f"an event is named by a str, not {type(event).__name__}")
-        if event in RESERVED_EVENTS:
-            raise ValueError(f"{event!r} is a reserved event name")
-        messages = self.parser.encode(SocketPacket(PacketType.EVENT, self.name, [event, *args], ack_id))
-        if is_json and len(messages) > self.limits.warn_attachments + 1 and not self._has_warned_of_attachments:
+        if is_json and len(packets) > self.limits.warn_attachments + 1 and not self._has_warned_of_attachments:
             self._has_warned_of_attachments = True
             logger.warning(
                 "the event %r has %d attachments; the JavaScript client takes %d at most, unless told otherwise",
                 event,
-                len(messages) - 1,
+                len(packets) - 1,
                 self.limits.warn_attachments,
             )
-        return [message(data, compress) for data in messages]
+        return packets
 
     def encode_ack(self, ack_id: int, values: list[Any]) -> Sequence[Packet]:
         """Encode an acknowledgement. Raises as the parser."""

@@ -150,7 +150,7 @@ async def hold_up(socket: Socket, inbox: Inbox, limits: Sequence[RateLimit]) -> 
 def catch_all_jobs(socket: Socket, arrival: Arrival) -> list[Job]:
     """Return the calls of all that catches every event."""
     return [
-        Job(handler, (socket, arrival.event, *arrival.args), None, arrival.n_bytes, is_event=True)
+        Job(handler, handler.arguments(socket, (arrival.event, *arrival.args)), None, arrival.n_bytes, is_event=True)
         for listeners in all_listeners(socket)
         for handler in listeners.catch_alls
     ]
@@ -178,7 +178,8 @@ def handler_jobs(socket: Socket, arrival: Arrival) -> list[Job]:
             handler = socket.nsp.opening(handler)
         if arrival.sent_id is not None:
             handler = socket.identify(handler, arrival.sent_id)
-        jobs.append(Job(handler, (socket, *args[: handler.n_max]), reply, arrival.n_bytes, is_event=True))
+        given = handler.arguments(socket, args[: handler.n_max])
+        jobs.append(Job(handler, given, reply, arrival.n_bytes, is_event=True))
         reply = None
     return jobs
 
@@ -226,8 +227,8 @@ async def tell(socket: Socket, inbox: Inbox, error: Exception, event: str, args:
     for listeners in reversed(all_listeners(socket)):
         handler = listeners.middleware_error
         if handler is not None:
-            given = (error, event, args)[: handler.n_max]
-            await inbox.run(Job(handler, (socket, *given)))
+            given = handler.arguments(socket, (error, event, args)[: handler.n_max])
+            await inbox.run(Job(handler, given))
             return
     if isinstance(error, EventRefused):
         logger.info("a middleware refused an event %r of %s: %s", event, socket.id, error)

@@ -22,6 +22,10 @@ class DisconnectReason(StrEnum):
     FORCED_SERVER_CLOSE = "forced server close"
     CLIENT_NAMESPACE_DISCONNECT = "client namespace disconnect"
     SERVER_NAMESPACE_DISCONNECT = "server namespace disconnect"
+    IO_SERVER_DISCONNECT = "io server disconnect"
+    """At a client: the server sent it off."""
+    IO_CLIENT_DISCONNECT = "io client disconnect"
+    """At a client: its program left."""
     SLOW_CONSUMER = "slow consumer"
     """The client took too little for too long (`Limits.send_buffer_max`, `Limits.slow_consumer_timeout`)."""
 

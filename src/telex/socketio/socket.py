@@ -99,6 +99,9 @@ class Socket(Emitter, Listening):
         "stay",
     )
 
+    nsp: Namespace
+    connection: Connection
+
     _lifecycle = MappingProxyType({event: n_given for event, n_given in LIFECYCLE.items() if event != "connect"})
 
     # An idle socket is to be small: what not every socket needs comes into being when it is first asked for.

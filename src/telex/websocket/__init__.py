@@ -7,7 +7,7 @@
 from telex.errors import ConnectionClosed, FrameError, HandshakeError, InvalidStatus, ProxyError
 from telex.websocket.api import Connection, Statistics
 from telex.websocket.broadcast import broadcast
-from telex.websocket.client import connect
+from telex.websocket.client import Connecting, connect, is_transient
 from telex.websocket.connection import State
 from telex.websocket.deflate import DeflateOptions
 from telex.websocket.handshake import Request, Response, reject
@@ -15,6 +15,7 @@ from telex.websocket.receivers import Listener
 from telex.websocket.server import Server, serve
 
 __all__ = [
+    "Connecting",
     "Connection",
     "ConnectionClosed",
     "DeflateOptions",
@@ -30,6 +31,7 @@ __all__ = [
     "Statistics",
     "broadcast",
     "connect",
+    "is_transient",
     "reject",
     "serve",
 ]

@@ -21,7 +21,7 @@ from asyncio import CancelledError
 
 from telex.errors import FrameError
 from telex.streams.fairness import FRAMES_PER_TURN
-from telex.websocket.frames import MAX_CONTROL_PAYLOAD, Frame, Opcode, _compressed_bound, _refusal
+from telex.websocket.frames import KEY_PAGE_BYTES, MAX_CONTROL_PAYLOAD, Frame, Opcode, _compressed_bound, _refusal
 
 cdef extern from *:
     """
@@ -82,7 +82,7 @@ cdef extern from "native.h":
         void (*attach)(PyObject *stream, PyObject *receiver, telex_receive receive) noexcept
     const char *TELEX_STREAMS_API
 
-__all__ = ["FrameReader", "Sender", "Utf8Validator", "apply_mask", "decode_text", "encode_frame", "send_to_all", "write_message", "write_text", "write_to_all"]
+__all__ = ["FrameReader", "Keys", "Sender", "Utf8Validator", "apply_mask", "decode_text", "encode_frame", "send_to_all", "write_message", "write_text", "write_to_all"]
 
 cdef enum:
     FIN = 0x80
@@ -103,6 +103,7 @@ cdef enum:
 assert LONGEST_CONTROL == MAX_CONTROL_PAYLOAD
 
 cdef int _FRAMES_PER_TURN = FRAMES_PER_TURN
+cdef object _page_bytes = KEY_PAGE_BYTES
 
 # The same objects that the twin hands out, by their number.
 cdef tuple _OPCODES = tuple(Opcode(number) if number in {*Opcode} else None for number in range(16))
@@ -470,6 +471,36 @@ cdef bytes _frame(unsigned char first, const unsigned char *payload, Py_ssize_t 
     return frame
 
 
+cdef class Keys:
+    """Supply masking keys; see `frames.Keys`."""
+
+    def __init__(self, token not None):
+        self._token = token
+
+    def take(self):
+        """Return the next key; see `frames.Keys.take`."""
+        cdef bytes key = PyBytes_FromStringAndSize(NULL, KEY_BYTES)
+        self.put(<unsigned char *>PyBytes_AS_STRING(key))
+        return key
+
+    def forget(self):
+        """Hand out nothing that was fetched before this call."""
+        self._page = None
+
+    cdef int put(self, unsigned char *key) except -1:
+        """Put the next key here."""
+        cdef bytes page
+        if self._page is None or PyBytes_GET_SIZE(self._page) - self._pos < KEY_BYTES:
+            page = <bytes?>self._token(_page_bytes)
+            if PyBytes_GET_SIZE(page) < KEY_BYTES:
+                raise ValueError(f"a masking key has {KEY_BYTES} bytes, not {len(page)}")
+            self._page, self._pos = page, 0
+        # No other thread comes between these two.
+        memcpy(key, PyBytes_AS_STRING(self._page) + self._pos, KEY_BYTES)
+        self._pos += KEY_BYTES
+        return 0
+
+
 cdef bytes _write(
     PyObject *stream, unsigned char first, const unsigned char *payload, Py_ssize_t length, const unsigned char *key
 ):
@@ -510,10 +541,14 @@ def encode_frame(int opcode, payload, *, bint fin=True, bint rsv1=False, mask=No
     return _frame_of(first, payload, _key_of(mask))
 
 
-cpdef Py_ssize_t write_message(stream, message, mask=None) except -1:
+cpdef Py_ssize_t write_message(stream, message, Keys keys=None) except -1:
     """Write one message to a stream as one frame; see `frames.write_message`."""
-    cdef const unsigned char *key = _key_of(mask)
+    cdef unsigned char fresh[KEY_BYTES]
+    cdef const unsigned char *key = NULL
     cdef bytes frame = None
+    if keys is not None:
+        keys.put(fresh)
+        key = fresh
     if type(message) is str:
         if PyUnicode_IS_READY(message) and PyUnicode_IS_ASCII(message):
             frame = _write(
@@ -549,20 +584,30 @@ cpdef Py_ssize_t write_message(stream, message, mask=None) except -1:
     return stream.buffered_bytes
 
 
-cpdef Py_ssize_t write_text(stream, bytes head, bytes body) except -1:
+cpdef Py_ssize_t write_text(stream, bytes head, bytes body, Keys keys=None) except -1:
     """Write one message of text, given in two parts of UTF-8; see `frames.write_text`."""
     cdef Py_ssize_t n_head = len(head), length = n_head + len(body)
     cdef bint is_compiled = _streams is not NULL and Py_TYPE(<PyObject *>stream) is _streams.stream_type
+    cdef bint is_masked = keys is not None
+    cdef unsigned char key[KEY_BYTES]
     cdef unsigned char *out = NULL
     cdef bytes frame = None
+    if is_masked:
+        keys.put(key)
     if is_compiled:
-        out = _streams.reserve(<PyObject *>stream, _frame_bytes(length, False))
+        out = _streams.reserve(<PyObject *>stream, _frame_bytes(length, is_masked))
     if out is NULL:
-        frame = PyBytes_FromStringAndSize(NULL, _frame_bytes(length, False))
+        frame = PyBytes_FromStringAndSize(NULL, _frame_bytes(length, is_masked))
         out = <unsigned char *>PyBytes_AS_STRING(frame)
-    out = _lay_out_header(out, FIN | TEXT, length, False)
-    memcpy(out, PyBytes_AS_STRING(head), n_head)
-    memcpy(out + n_head, PyBytes_AS_STRING(body), length - n_head)
+    out = _lay_out_header(out, FIN | TEXT, length, is_masked)
+    if is_masked:
+        memcpy(out, key, KEY_BYTES)
+        out += KEY_BYTES
+        telex_mask(out, <const unsigned char *>PyBytes_AS_STRING(head), n_head, key, 0)
+        telex_mask(out + n_head, <const unsigned char *>PyBytes_AS_STRING(body), length - n_head, key, n_head & 3)
+    else:
+        memcpy(out, PyBytes_AS_STRING(head), n_head)
+        memcpy(out + n_head, PyBytes_AS_STRING(body), length - n_head)
     if not is_compiled:
         stream.write(frame)
         return stream.buffered_bytes
@@ -575,6 +620,7 @@ cdef class Sender:
     """Send messages as one end of a connection; see `frames.Sender`."""
 
     cdef public object plain
+    cdef public Keys keys
     cdef public Py_ssize_t high_mark
     cdef public Py_ssize_t n_sent
 
@@ -595,7 +641,7 @@ cdef class Sender:
         cdef Py_ssize_t buffered
         if self.plain is None:
             return self._send(message, compress)
-        buffered = write_message(self.plain, message)
+        buffered = write_message(self.plain, message, self.keys)
         self.n_sent += 1
         if buffered <= self.high_mark:
             return self.done
@@ -645,7 +691,7 @@ def send_to_all(senders, bytes frame not None):
     for found in senders:
         sender = <Sender?>found
         plain = sender.plain
-        if plain is None:
+        if plain is None or sender.keys is not None:
             others.append(found)
             continue
         stream = <PyObject *>plain

@@ -32,6 +32,7 @@ from telex.websocket.codec import Sender
 from telex.websocket.connection import ConnectionCore, Role, State
 from telex.websocket.handshake import accept
 from telex.websocket.heads import Request, Response
+from telex.websocket.masking import KEYS
 from telex.websocket.receivers import Inbox, Listener
 from telex.websocket.waiting import DONE, Acted, Pong, Waiters
 
@@ -140,7 +141,8 @@ class Connection(Sender):
         self.subprotocol = subprotocol
         self.n_sent = 0
         self.high_mark = limits.send_buffer_high
-        self.plain = stream if deflate is None and role is Role.SERVER else None
+        self.plain = stream if deflate is None else None
+        self.keys = KEYS if role is Role.CLIENT else None
         self._listener = listener
         self._inbox = Inbox(self, limits) if listener is None else None
         self._is_processing = False
@@ -265,7 +267,7 @@ class Connection(Sender):
         return (self._queue if inbox is None else inbox).take(True)
 
     def _send(self, message: Data | bytearray | memoryview, compress: bool | None) -> Acted:
-        """Send what is compressed or masked, or cannot be sent any more."""
+        """Send what is compressed, or cannot be sent any more."""
         if self._verdict is not None:
             raise self.closed_error()
         buffered = self.core.send(message, compress=compress)

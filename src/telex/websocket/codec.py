@@ -13,6 +13,7 @@ from telex.websocket import frames
 if TYPE_CHECKING:
     from telex.websocket.frames import (
         FrameReader,
+        Keys,
         Sender,
         Utf8Validator,
         apply_mask,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 else:
     twin = load("frames") or frames
     FrameReader = twin.FrameReader
+    Keys = twin.Keys
     Sender = twin.Sender
     Utf8Validator = twin.Utf8Validator
     apply_mask = twin.apply_mask
@@ -38,6 +40,7 @@ else:
 
 __all__ = [
     "FrameReader",
+    "Keys",
     "Sender",
     "Utf8Validator",
     "apply_mask",

@@ -408,16 +408,16 @@ class ConnectionCore:
         """
         if not self.can_send:
             raise self._closed()
-        if self._codecs is None:
-            return write_message(self.stream, message, None if self._is_server else self._token(4))
-        deflator = self._codecs[1]
+        if self._codecs is None and self._is_server:
+            return write_message(self.stream, message)
         opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
         payload = message.encode() if isinstance(message, str) else message
         if isinstance(payload, memoryview):
             payload = payload.tobytes()
         elif not isinstance(payload, bytes | bytearray):
             raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
-        if len(payload) >= deflator.threshold if compress is None else compress:
+        deflator = None if self._codecs is None else self._codecs[1]
+        if deflator is not None and (len(payload) >= deflator.threshold if compress is None else compress):
             self._write(opcode, deflator.deflate(payload), rsv1=True)
         else:
             self._write(opcode, payload)

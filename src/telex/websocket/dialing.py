@@ -86,6 +86,7 @@ async def _open(
     where: Url, way: Way, limits: Limits, loop: asyncio.AbstractEventLoop, timeout: float
 ) -> asyncio.Transport:
     """Return a transport to the server, directly or through a proxy, which is held."""
+    target: dict[str, Any]
     proxy = way.proxy_for(where)
     if proxy is not None and not proxy.is_socks:
         target = _address(proxy.host, proxy.port, way, loop)

@@ -1,8 +1,9 @@
 """Turn bytes into WebSocket frames and back.
 
-Rule of this module: the wire format of RFC 6455 §5 and nothing else. No state of a connection, no time, no I/O, no
-randomness. `_frames.pyx` is its compiled twin, with the same names, results and exceptions: this file is small, exact,
-and the specification of that one. Whoever reads or writes frames imports them from `codec`, which chooses.
+Rule of this module: the wire format of RFC 6455 §5 and nothing else. No state of a connection, no time, no I/O, and no
+randomness but what `Keys` is given. `_frames.pyx` is its compiled twin, with the same names, results and exceptions:
+this file is small, exact, and the specification of that one. Whoever reads or writes frames imports them from `codec`,
+which chooses.
 
 Theory of operation: `FrameReader` is fed what the socket gave and hands out frames until it needs more. A header is
 judged as a whole before any payload is looked at: RSV bits, opcode, masking and the rules for control frames as soon
@@ -16,7 +17,7 @@ and the fast one.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -34,6 +35,7 @@ __all__ = [
     "MAX_CONTROL_PAYLOAD",
     "Frame",
     "FrameReader",
+    "Keys",
     "Opcode",
     "Sender",
     "Utf8Validator",
@@ -99,6 +101,9 @@ _MASKED = 0x80
 _LENGTH_16 = 126
 _LENGTH_64 = 127
 _KEY_BYTES = 4
+
+KEY_PAGE_BYTES = 1024
+"""Bytes of keys that are fetched at once where that saves calls: they are gone in no time, or nobody's memory."""
 _SHORTEST_HEADER = 2
 
 _NOT_UTF8 = "a text is not valid UTF-8"
@@ -399,12 +404,39 @@ def encode_frame(
     return _pack_long(first, masked | _LENGTH_64, length) + payload
 
 
-def write_message(stream: Stream, message: Data | bytearray | memoryview, mask: bytes | None = None) -> int:
+class Keys:
+    """Supply masking keys, to one or many connections of clients: each key is handed out once.
+
+    "The masking key is a 32-bit value chosen at random by the client", "fresh" for each frame and "unpredictable".
+    Args: `token` gives that many unpredictable bytes. The compiled twin asks for `KEY_PAGE_BYTES` at once, so after a
+    fork the child has to `forget`. Any thread may ask.
+    Source: RFC 6455 §5.3.
+    """
+
+    __slots__ = ("_token",)
+
+    def __init__(self, token: Callable[[int], bytes]) -> None:
+        self._token = token
+
+    def take(self) -> bytes:
+        """Return the next key. Raises `ValueError` where `token` gives fewer bytes."""
+        key = self._token(_KEY_BYTES)
+        if len(key) < _KEY_BYTES:
+            raise ValueError(f"a masking key has {_KEY_BYTES} bytes, not {len(key)}")
+        return key
+
+    def forget(self) -> None:
+        """Hand out nothing that was fetched before this call."""
+
+
+def write_message(stream: Stream, message: Data | bytearray | memoryview, keys: Keys | None = None) -> int:
     """Write one message to a stream as one frame, text for `str`, else binary; return its `buffered_bytes` then.
 
+    Args: `keys` are what a client masks with, None in what a server sends.
     Raises `ValueError` for text with a lone surrogate, `TypeError` for anything that is neither text nor bytes;
     nothing is written then. **Ownership**: the message is copied.
     """
+    mask = None if keys is None else keys.take()
     opcode = Opcode.BINARY
     if isinstance(message, str):
         opcode = Opcode.TEXT
@@ -419,12 +451,14 @@ def write_message(stream: Stream, message: Data | bytearray | memoryview, mask: 
     return stream.buffered_bytes
 
 
-def write_text(stream: Stream, head: bytes, body: bytes) -> int:
-    """Write one message of text, given in two parts of UTF-8, as one frame of a server; return `buffered_bytes` then.
+def write_text(stream: Stream, head: bytes, body: bytes, keys: Keys | None = None) -> int:
+    """Write one message of text, given in two parts of UTF-8, as one frame; return the stream's `buffered_bytes` then.
 
+    Args: `keys` as in `write_message`.
     **Ownership**: the parts are copied.
     """
-    stream.write(encode_frame(Opcode.TEXT, head + body))
+    mask = None if keys is None else keys.take()
+    stream.write(encode_frame(Opcode.TEXT, head + body, mask=mask))
     return stream.buffered_bytes
 
 
@@ -448,17 +482,19 @@ class Sender:
     """Send messages as one end of a connection: what `Connection` does so often that it has a compiled twin.
 
     Attributes:
-        plain: The stream, while messages may be written to it as they are: neither masked nor compressed, by one who
-            may send. Else None.
+        plain: The stream, while messages may be written to it as they are: uncompressed, by one who may send. Else
+            None.
+        keys: What they are masked with: a client's. None for a server.
         high_mark: The stream's `buffered_bytes` above which the peer lags.
         n_sent: Messages sent.
         done: What `send` returns where there is nothing to wait for. A subclass says so.
     """
 
-    __slots__ = ("high_mark", "n_sent", "plain")
+    __slots__ = ("high_mark", "keys", "n_sent", "plain")
 
     done: Acted = cast("Acted", None)
     plain: Stream | None
+    keys: Keys | None
     high_mark: int
     n_sent: int
 
@@ -477,7 +513,7 @@ class Sender:
         stream = self.plain
         if stream is None:
             return self._send(message, compress)
-        buffered = write_message(stream, message)
+        buffered = write_message(stream, message, self.keys)
         self.n_sent += 1
         if buffered <= self.high_mark:
             return self.done
@@ -493,16 +529,17 @@ class Sender:
 
 
 def send_to_all(senders: Iterable[Sender], frame: bytes) -> tuple[list[Any], list[Any], list[Any]]:
-    """Send one encoded frame to all that are plain and keep up.
+    """Send one encoded frame, a server's, to all that are plain and keep up.
 
-    Returns those that are not plain, those that hold more than their high mark already, and those that do so now.
+    Returns those that are not plain or mask, those that hold more than their high mark already, and those that do so
+    now.
     """
     others: list[Any] = []
     refused: list[Any] = []
     lagging: list[Any] = []
     for sender in senders:
         stream = sender.plain
-        if stream is None:
+        if stream is None or sender.keys is not None:
             others.append(sender)
         elif stream.buffered_bytes > sender.high_mark:
             refused.append(sender)

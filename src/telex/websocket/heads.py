@@ -431,9 +431,9 @@ class ResponseReader:
         return None
 
     def receive_eof(self) -> Response:
-        """Return the response that ends here. Raises `HandshakeError` 502 where its head is not complete."""
+        """Return the response that ends here. Raises `HandshakeError` 502, from `EOFError`, where its head does not."""
         if self._response is None:
-            raise HandshakeError(502, "The server ended the connection without an answer.")
+            raise HandshakeError(502, "The server ended the connection without an answer.") from EOFError()
         return self._complete(self._response)
 
     def _measure_body(self, response: Response) -> None:

@@ -14,6 +14,7 @@ from telex.engineio import CloseReason, Engine, Request, Session, StreamTranspor
 from telex.limits import Limits
 from telex.streams import AsyncioStream
 from telex.types import Data, Headers
+from telex.websocket.connection import Role
 from telex.websocket.frames import FrameReader, Opcode, decode_close, encode_frame
 from tests.engineio.web import EngineApp
 from tests.streams.ends import World, connect, run, worlds
@@ -163,6 +164,44 @@ def test_packets_both_ways(world: World) -> None:
         assert await scene.peer.receive() == b"pong hi"
 
     play(world, act)
+
+
+def test_a_client_masks_all_that_it_writes(world: World) -> None:
+    async def main() -> None:
+        loop, (ours, theirs) = asyncio.get_running_loop(), await connect(world.kind)
+        stream: Any
+        placeholder: Any = None
+        if world.driver == "epoll":
+            stream = compiled("telex.streams._epoll").poll_of(loop).adopt(ours.detach(), placeholder, high_mark=1000)
+        else:
+            stream = AsyncioStream(placeholder, high_mark=1000)
+            await loop.connect_accepted_socket(lambda: stream, ours)
+        limits = Limits()
+        transport = StreamTransport(stream, limits=limits, frame_limits=limits, deflate=None, role=Role.CLIENT)
+        stream.sink = transport
+        many = message("to many")
+        many.encode_for_many()  # as a server would: this frame is not for us
+        transport.offer([message("text"), message(b"bytes"), many])
+        transport.send([message("text"), many])
+        stream.close()
+        data = b""
+        with theirs:
+            async with asyncio.timeout(SECONDS):
+                while more := await loop.sock_recv(theirs, 65536):
+                    data += more
+        frames = FrameReader(expect_masked=True, allow_rsv1=False, max_message_size=1000, max_fragments=1)
+        frames.feed(data)
+        keys, at = set(), 0
+        for payload in (b"4text", b"bytes", b"4to many", b"4text", b"4to many"):
+            frame = frames.read()
+            assert frame is not None
+            assert frame.payload == payload
+            keys.add(data[at + 2 : at + 6])
+            at += 6 + len(payload)
+        assert at == len(data)
+        assert len(keys) == 5, "each frame has a key of its own"
+
+    run(world.loop, main)
 
 
 def test_a_frame_byte_by_byte_and_in_fragments(world: World) -> None:

@@ -40,6 +40,7 @@ from telex.types import Data
 
 if TYPE_CHECKING:
     from telex.streams.base import Stream
+    from telex.websocket.codec import Keys
 
 __all__ = ["Body", "PeerGone", "PollingTransport"]
 
@@ -81,6 +82,7 @@ class PollingTransport:
     name = "polling"
     refused_type: ClassVar[str | None] = BINARY_TYPE  # of a POST: payloads of this protocol are text
     plain: Stream | None = None  # there is no stream of its own
+    keys: Keys | None = None
     session: Session  # set by the engine before the first request
 
     def __init__(self, limits: Limits) -> None:

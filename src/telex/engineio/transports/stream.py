@@ -26,6 +26,7 @@ from telex.tokens import token_bytes
 from telex.websocket import State
 from telex.websocket.codec import write_message
 from telex.websocket.connection import ConnectionCore, Role
+from telex.websocket.masking import KEYS
 
 if TYPE_CHECKING:
     from telex.websocket.deflate import DeflateParameters
@@ -48,7 +49,8 @@ class Owner(Protocol):
 class StreamTransport(WebSocketTransport):
     """Carry packets over a WebSocket whose opening handshake is done.
 
-    Args: `frame_limits` are the engine's, in which a message may be as large as a payload.
+    Args: `frame_limits` are the engine's, in which a message may be as large as a payload; `role` says which end of
+    the connection this is.
 
     **Next**: give it a session, make it the stream's sink, then call `open`.
     """
@@ -63,6 +65,7 @@ class StreamTransport(WebSocketTransport):
         frame_limits: Limits,
         deflate: DeflateParameters | None,
         owner: Owner | None = None,
+        role: Role = Role.SERVER,
     ) -> None:
         self._limits = limits
         self._is_closed = False
@@ -70,11 +73,12 @@ class StreamTransport(WebSocketTransport):
         self._stream = stream
         self._owner = owner
         self.plain = stream if deflate is None else None  # while messages can be written to it as they are
+        self.keys = KEYS if role is Role.CLIENT else None
         self._is_processing = False
         self._is_continuing = False  # in the next turn
         self._deadline: Deadline | None = None
         self._core = ConnectionCore(
-            Role.SERVER,
+            role,
             self,
             stream,
             limits=frame_limits,
@@ -104,13 +108,13 @@ class StreamTransport(WebSocketTransport):
 
     def offer(self, packets: Sequence[Packet]) -> int | None:
         """Send packets (see `Transport`): while the session is clear there is room."""
-        stream = self.plain
+        stream, keys = self.plain, self.keys
         if stream is None:
             return super().offer(packets)
         buffered = 0
         for packet in packets:
-            if packet.frame is None:
-                buffered = write_message(stream, packet.wire)
+            if packet.frame is None or keys is not None:
+                buffered = write_message(stream, packet.wire, keys)
             else:
                 stream.write(packet.frame)
                 buffered = stream.buffered_bytes
@@ -122,7 +126,7 @@ class StreamTransport(WebSocketTransport):
         if not core.can_send:
             return
         for packet in packets:
-            if packet.frame is not None and self.plain is not None:
+            if packet.frame is not None and self.plain is not None and self.keys is None:
                 self._stream.write(packet.frame)
             else:
                 core.send(packet.wire, compress=None if packet.compress else False)
@@ -196,13 +200,15 @@ class StreamTransport(WebSocketTransport):
         """Do nothing: the session's heartbeat is another."""
 
     def close_received(self, code: int, reason: str) -> None:
-        """Close in turn."""
+        """Close in turn. A server may take its time to end TCP, and the session is over all the same."""
         self._core.finish(self._now())
+        self.channel_closed(is_clean=code not in VIOLATION_CODES)
 
     def violation(self, error: FrameError) -> None:
         """Close with the code that the peer's mistake calls for."""
         logger.info("closed the connection of %s: %s", self._stream.get_extra_info("peername"), error)
         self._core.finish(self._now())
+        self.channel_closed(is_clean=error.code not in VIOLATION_CODES)
 
     def program_failed(self) -> None:
         """End after an error that should have been caught above."""

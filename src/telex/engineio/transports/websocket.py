@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from telex.engineio.fastpath import MessageReceiver
+from telex.engineio.interfaces import CloseReason, SessionSink
 from telex.engineio.packets import Packet, decode
-from telex.engineio.session import CloseReason, Session, SessionSink
+from telex.engineio.sending import BufferedSender
 from telex.errors import EnginePacketError
 from telex.limits import Limits
 from telex.types import Data, size_of
 
 if TYPE_CHECKING:
     from telex.streams.base import Stream
+    from telex.websocket.codec import Keys
 
 __all__ = ["Channel", "WebSocketTransport"]
 
@@ -62,7 +64,7 @@ class WebSocketTransport(MessageReceiver):
     __slots__ = ("_channel", "_is_closed", "_limits", "session")
 
     name = "websocket"
-    session: Session  # set by the engine before the first message
+    session: BufferedSender  # set by who opens it, before the first message
 
     def __init__(self, channel: Channel, limits: Limits) -> None:
         self._channel = channel
@@ -70,6 +72,7 @@ class WebSocketTransport(MessageReceiver):
         self._is_closed = False
         self.direct: SessionSink | None = None
         self.plain: Stream | None = None
+        self.keys: Keys | None = None
 
     # What the channel tells.
 
