@@ -18,6 +18,7 @@ from typing import Any
 
 from telex.cli.failures import Failure, Interrupted, OutputClosed, describe
 from telex.cli.serving import add_run, serve
+from telex.cli.socketio import add_call, add_connect, add_emit, add_listen
 from telex.cli.websocket import add_ws
 from telex.errors import TelexError
 
@@ -46,8 +47,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"telex {version('telex')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    add_run(commands)
-    add_ws(commands)
+    for add in (add_run, add_connect, add_emit, add_call, add_listen, add_ws):
+        add(commands)
     return parser
 
 

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Iterator
 
 from telex.cli.values import encode, escape
-from telex.errors import ConnectionClosed, ConnectRefused, InvalidStatus
+from telex.errors import ConnectError, ConnectionClosed, ConnectRefused, InvalidStatus
 
 __all__ = ["Failure", "Interrupted", "OutputClosed", "WrongUsage", "describe"]
 
@@ -41,6 +41,8 @@ class OutputClosed(Exception):
 
 def describe(error: BaseException, timeout: float | None = None) -> str:
     """Return one sentence about what went wrong, safe for a terminal; `timeout` is what the program would wait."""
+    if isinstance(error, ConnectError) and error.__cause__ is not None:
+        return f"could not connect to {escape(error.url)}: {describe(error.__cause__, timeout)}"
     causes = list(_causes(error))
     sentence = next((text for cause in reversed(causes) if (text := _known(cause, timeout))), "")
     if not sentence:

@@ -15,7 +15,15 @@ from telex.cli.failures import WrongUsage
 from telex.cli.pipes import MAX_BYTES
 from telex.cli.values import decode
 
-__all__ = ["add_connection_options", "connection_options", "read_file", "seconds", "whole_number"]
+__all__ = [
+    "add_connection_options",
+    "connection_options",
+    "read_file",
+    "read_json",
+    "read_pair",
+    "seconds",
+    "whole_number",
+]
 
 TIMEOUT = 20.0
 """Seconds that a server has: the original client's `timeout`."""
@@ -136,6 +144,14 @@ def read_headers(text: str) -> Sequence[tuple[str, str]]:
 def read_json(text: str) -> Any:
     """Return the value that an argument stands for: JSON, or a file of it. Raises `ValueError`."""
     return decode(read_text(text[1:]) if text.startswith("@") else text)
+
+
+def read_pair(text: str) -> tuple[str, str]:
+    """Return what `NAME=VALUE` stands for. Raises `ValueError`."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"a field of the query is name=value, not {text!r}")
+    return name, value
 
 
 def _header(text: str) -> tuple[str, str]:
