@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import NamedTuple
@@ -70,24 +70,24 @@ class LineEditor:
         self._place: int | None = None  # in the history, while one walks there
         self._typed = ""  # before one went there
 
-    def feed(self, data: bytes) -> list[Entered | Key]:
-        """Take what was typed; return what is the program's affair: lines, the end, and
-        `INTERRUPT`, `SUSPEND`, `REDRAW`."""
-        told: list[Entered | Key] = []
+    def feed(self, data: bytes) -> Iterator[Entered | Key]:
+        """Take what was typed, and yield what is the program's affair: lines, the end, `INTERRUPT`, `SUSPEND`, `REDRAW`.
+
+        What was typed after it is taken when the program goes on, so that it can `drop` what came before.
+        """
         for typed in self._keyboard.feed(data):
             if self._is_pasting and typed is not Key.PASTED:
                 self._paste(typed)
             elif isinstance(typed, str):
                 self._insert(typed)
             elif typed is Key.ENTER:
-                told.append(Entered(self._enter()))
+                yield Entered(self._enter())
             elif typed is Key.END and not self.text:
-                told.append(Entered(None))
+                yield Entered(None)
             elif typed in (Key.INTERRUPT, Key.SUSPEND, Key.REDRAW):
-                told.append(typed)
+                yield typed
             else:
                 self._press(typed)
-        return told
 
     def drop(self) -> bool:
         """Drop what was typed; say whether there was anything."""

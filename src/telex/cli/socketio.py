@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from telex.cli.failures import Failure, WrongUsage, describe
@@ -24,25 +25,33 @@ from telex.cli.options import (
 )
 from telex.cli.terminal import Console, Style, until_first
 from telex.cli.values import encode, escape, parse_argument, parse_line, plural
+from telex.engineio.client import State
 from telex.errors import TelexError
 from telex.socketio import DisconnectReason
-from telex.socketio.client import Client
+from telex.socketio.client import Client, Connecting
 from telex.socketio.client import connect as connect_client
 
 __all__ = ["add_call", "add_connect", "add_emit", "add_listen"]
 
 HELP = """\
-  event argument argument   send an event; it is acknowledged below
+  event argument argument   send an event; its acknowledgement comes below
+  ["event", argument]       the same
   /help                     show this
   Ctrl-D                    leave
-An argument is JSON, a word, or @FILE for a file's bytes; {"$base64": "..."} stands for bytes within JSON.
-["event", argument] is an event too. Names with spaces or a slash in front are written in quotes."""
+An argument is JSON, a word, or @FILE for a file's bytes; bytes within JSON
+are {"$base64": "..."}. A name with a space, or with a slash in front, is
+written in quotes."""
 COMMANDS = ("/help",)
 
 MAX_PENDING = 256
 """Events of a pipe whose acknowledgements are awaited at once: far below `Limits.max_pending_acks`."""
 MAX_WORDS = 1000
 """Names of events that are remembered for completion: a server may invent them."""
+
+CLOSE_SECONDS = 5.0
+"""How long what was sent may take to leave at the end: `Limits.close_timeout`."""
+LOOK_SECONDS = 0.005
+"""Between two looks whether it has left."""
 
 ARGUMENTS = "JSON, text as it is, or @FILE for a file's bytes"
 
@@ -55,8 +64,8 @@ def add_connect(commands: Any) -> None:
         "talk to a Socket.IO server",
         "Talk to a Socket.IO server, at a prompt or through pipes: each line is an event.",
         epilog='A line is "event argument ...", or JSON: ["event", ...] or {"event": "...", "args": [...]}. An '
-        "argument is JSON, a word, or @FILE. With pipes, events and acknowledgements go to standard output as lines of JSON, "
-        "all else to standard error, and the command ends when every event of the input is acknowledged.",
+        "argument is JSON, a word, or @FILE. With pipes, events and acknowledgements go to standard output as lines of "
+        "JSON, all else to standard error, and the command ends when every event of the input is acknowledged.",
     )
     parser.add_argument("--no-ack", action="store_true", help="ask for no acknowledgements")
     _add_options(parser, talk)
@@ -96,14 +105,14 @@ def add_listen(commands: Any) -> None:
 
 async def talk(options: argparse.Namespace) -> None:
     """Connect, and talk until one side is done. Raises `Failure`, `TelexError`, `OSError`."""
-    async with _connect(options) as client:
+    async with _connected(options) as client:
         await Dialogue(Console(), client, options).lead()
 
 
 async def emit(options: argparse.Namespace) -> None:
     """Send one event. Raises `Failure`, `TelexError`, `OSError`."""
     arguments = _arguments(options)
-    async with _connect(options) as client:
+    async with _connected(options) as client:
         try:
             await client.emit(options.event, *arguments)
         except (TypeError, ValueError) as error:
@@ -114,7 +123,7 @@ async def call(options: argparse.Namespace) -> None:
     """Send one event and print its answer. Raises `Failure`, `TelexError`, `OSError`."""
     arguments = _arguments(options)
     console = Console()
-    async with _connect(options) as client:
+    async with _connected(options) as client:
         try:
             answer = await client.call(options.event, *arguments, timeout=options.timeout)
         except (TypeError, ValueError) as error:
@@ -125,7 +134,7 @@ async def call(options: argparse.Namespace) -> None:
 async def listen(options: argparse.Namespace) -> None:
     """Print events until there are enough. Raises `Failure`, `TelexError`, `OSError`."""
     console, n_left, events = Console(), options.count, frozenset(options.events)
-    async with _connect(options) as client:
+    async with _connected(options) as client:
         _follow(console, client)
         async for event, *arguments in client:
             if events and event not in events:
@@ -161,7 +170,7 @@ class Dialogue:
         if self._n_not_sent:
             raise Failure(f"{plural(self._n_not_sent, 'line')} of the input could not be sent")
         if self._n_not_acknowledged:
-            raise Failure(f"{plural(self._n_not_acknowledged, 'event')} not acknowledged")
+            raise Failure(f"without an acknowledgement: {plural(self._n_not_acknowledged, 'event')}")
 
     async def _hear(self) -> None:
         async for event, *arguments in self._client:
@@ -287,7 +296,21 @@ def _add_options(parser: argparse.ArgumentParser, command: Any) -> None:
     parser.set_defaults(command=command)
 
 
-def _connect(options: argparse.Namespace) -> Any:
+@asynccontextmanager
+async def _connected(options: argparse.Namespace) -> AsyncIterator[Client]:
+    """Be connected for a while, and leave when all is said: what is sent by polling has not left at once."""
+    client = await _connect(options)
+    try:
+        yield client
+    finally:
+        session = None if client.manager is None else client.manager.session
+        await client.aclose()
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while session is not None and session.state is not State.CLOSED and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _connect(options: argparse.Namespace) -> Connecting:
     """Return a client to come. Raises `WrongUsage` for what cannot be."""
     url = options.url if "://" in options.url else f"http://{options.url}"
     if options.namespace is not None:

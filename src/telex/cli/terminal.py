@@ -205,7 +205,7 @@ class Prompt:
             data = os.read(self._descriptor, pipes.CHUNK)
         except OSError:
             data = b""
-        told = self._editor.feed(data) if data else [Entered(None)]
+        told = self._editor.feed(data) if data else iter([Entered(None)])
         for what in told:
             if isinstance(what, Entered):
                 self._enter(what)

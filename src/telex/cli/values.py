@@ -27,6 +27,9 @@ BINARY_KEY = "$base64"
 MAX_DEPTH = 200
 """Nesting of a value that is typed or shown: far beyond what any server takes, far below Python's own bound."""
 
+EXCERPT = 20
+"""Characters of a text that an error repeats."""
+
 _SPACE = re.compile(r"\s*")
 _WORD = re.compile(r"\S+")
 _OPENING = ("{", "[", '"')
@@ -170,14 +173,17 @@ def _scan(text: str, position: int) -> tuple[Any, int]:
     try:
         return _DECODER.raw_decode(text, position)
     except json.JSONDecodeError as error:
-        raise ValueError(f"this is no JSON: {error.msg} at {_excerpt(text, error.pos)}") from None
+        why = error.msg.removesuffix(" starting at").lower()
+        raise ValueError(f"this is no JSON: {_excerpt(text, error.pos)} ({why})") from None
     except RecursionError:
         raise ValueError("this JSON is nested too deeply") from None
 
 
 def _excerpt(text: str, position: int) -> str:
     rest = text[position:].lstrip()
-    return f'"{escape(rest[:20])}{"..." if len(rest) > 20 else ""}"' if rest else "its end"  # noqa: PLR2004
+    if not rest:
+        return "it ends too early"
+    return escape(rest if len(rest) <= EXCERPT else f"{rest[:EXCERPT]}...")
 
 
 def _with_bytes(value: Any, depth: int = 0) -> Any:
