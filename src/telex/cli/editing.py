@@ -71,8 +71,9 @@ class LineEditor:
         self._typed = ""  # before one went there
 
     def feed(self, data: bytes) -> Iterator[Entered | Key]:
-        """Take what was typed, and yield what is the program's affair: lines, the end, `INTERRUPT`, `SUSPEND`, `REDRAW`.
+        """Take what was typed, and yield what is the program's affair.
 
+        That is lines, the end, and the keys `INTERRUPT`, `SUSPEND` and `REDRAW`.
         What was typed after it is taken when the program goes on, so that it can `drop` what came before.
         """
         for typed in self._keyboard.feed(data):
@@ -221,9 +222,9 @@ def _right(before: str, after: str) -> tuple[str, str]:
 
 
 def _swap(before: str, after: str) -> tuple[str, str]:
-    if not after:
-        before, after = before[:-1], before[-1:]
-    return (before[:-1] + after[:1] + before[-1:], after[1:]) if before else (before, after)
+    if not after:  # at the end of the line it is the last two
+        return (before[:-2] + before[-1] + before[-2], "") if len(before) > 1 else (before, "")
+    return (before[:-1] + after[0] + before[-1], after[1:]) if before else ("", after)
 
 
 def _word_left(before: str, after: str) -> tuple[str, str]:

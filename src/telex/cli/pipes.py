@@ -28,11 +28,14 @@ async def chunks(descriptor: int = 0) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[bytes] = asyncio.Queue()
     room = threading.Semaphore(1)
+    left = threading.Event()
 
     def read() -> None:
         data = b"anything"
         while data:
             room.acquire()  # whoever takes the chunk releases it
+            if left.is_set():
+                return
             try:
                 data = os.read(descriptor, CHUNK)
             except OSError:  # a terminal that hung up, an input that was closed
@@ -43,9 +46,13 @@ async def chunks(descriptor: int = 0) -> AsyncIterator[bytes]:
                 return
 
     threading.Thread(target=read, name="telex input", daemon=True).start()
-    while data := await queue.get():
+    try:
+        while data := await queue.get():
+            room.release()
+            yield data
+    finally:
+        left.set()
         room.release()
-        yield data
 
 
 async def lines(descriptor: int = 0) -> AsyncIterator[str]:

@@ -214,7 +214,8 @@ class Prompt:
                     self._told.put_nowait(Interrupted())
             elif what is Key.SUSPEND:
                 self._end()
-                os.kill(0, signal.SIGTSTP)  # all of the job, as the terminal would; SIGCONT brings us back
+                os.kill(0, signal.SIGTSTP)  # all of the job, as the terminal would
+                self._begin()
             else:
                 self._write(CLEAR)
         self._draw()
