@@ -1,66 +1,80 @@
-"""The command line: `telex run`.
+"""The command line: `telex run`, and clients to talk to a server with.
 
-Rule of this module: arguments in, one call out; what goes wrong here is one sentence and exit status 1 or 2,
-what goes wrong in the program itself keeps its traceback.
+Rule of this module: arguments in, one call out; what goes wrong here is one sentence and an exit status, what goes
+wrong in a served program keeps its traceback.
+
+Exit statuses: 0, and 1 where it failed, 2 where it was told what cannot be, 130 where Ctrl-C ended a client.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from importlib.metadata import version
+from typing import Any
 
-from telex.serving.run import MissingServer, NoApplication, run
-from telex.serving.uvicorn import SERVICE_RESTART
+from telex.cli.failures import Failure, Interrupted, OutputClosed, describe
+from telex.cli.serving import add_run, serve
+from telex.cli.socketio import add_call, add_connect, add_emit, add_listen
+from telex.cli.websocket import add_ws
+from telex.errors import TelexError
 
 __all__ = ["main"]
+
+INTERRUPTED = 130
+"""128 and the number of SIGINT, as a shell would say it."""
+
+EXAMPLES = """\
+examples:
+  telex run chat:io                             serve the application io of chat.py
+  telex connect localhost:8000                  talk to a Socket.IO server
+  telex call localhost:8000 sum 1 2             ask it something
+  telex listen localhost:8000 news | jq .args   take its events as lines of JSON
+  telex ws localhost:8765                       talk to a plain WebSocket
+"""
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Describe the arguments."""
-    parser = argparse.ArgumentParser(prog="telex", description="Realtime messaging: WebSocket, Engine.IO, Socket.IO.")
+    parser = argparse.ArgumentParser(
+        prog="telex",
+        description="Realtime messaging: WebSocket, Engine.IO, Socket.IO.",
+        epilog=EXAMPLES + "\n'telex COMMAND --help' tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"telex {version('telex')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    command = commands.add_parser("run", help="serve an application", description="Serve an ASGI application.")
-    command.add_argument("app", metavar="MODULE:APP", help="the application, such as chat:io")
-    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    command.add_argument("--port", type=int, default=8000, help="port, 0 for a free one (default: %(default)s)")
-    command.add_argument("--app-dir", default=".", help="folder to find the module in (default: the current one)")
-    command.add_argument("--loop", default="auto", help="event loop, as uvicorn names it (default: %(default)s)")
-    command.add_argument("--root-path", default="", help="path that a proxy in front has cut off")
-    command.add_argument("--log-level", default="warning", help="uvicorn's log level (default: %(default)s)")
-    command.add_argument("--access-log", action="store_true", help="log each request")
-    command.add_argument("--forwarded-allow-ips", help="proxies whose X-Forwarded headers are believed")
-    command.add_argument("--ssl-keyfile", help="TLS key")
-    command.add_argument("--ssl-certfile", help="TLS certificate")
-    command.add_argument("--workers", type=int, help="processes that share the port (no cluster yet: see the docs)")
-    command.add_argument("--reload", action="store_true", help="start anew when the program's files change")
-    command.add_argument(
-        "--close-code",
-        type=int,
-        default=SERVICE_RESTART,
-        help="what WebSockets are closed with at the end: 1012 restart, 1001 going away (default: %(default)s)",
-    )
-    command.add_argument(
-        "--drain", type=float, default=0.0, help="seconds over which clients are sent off at the end (default: 0)"
-    )
-    command.add_argument(
-        "--slow-handler",
-        type=float,
-        help="seconds for which a handler may hold the event loop without a warning, 0 for any (default: 0.1)",
-    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    for add in (add_run, add_connect, add_emit, add_call, add_listen, add_ws):
+        add(commands)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command that the arguments name."""
-    options = vars(make_parser().parse_args(arguments))
-    options.pop("command")
-    app_dir = options.pop("app_dir")
-    sys.path.insert(0, os.path.abspath(app_dir))  # a plain string is what sys.path wants
+    """Run the command that the arguments name. Raises `SystemExit`."""
+    options = make_parser().parse_args(arguments)
+    if options.command is serve:
+        serve(options)
+    else:
+        sys.exit(run_client(options.command, options))
+
+
+def run_client(command: Callable[[argparse.Namespace], Coroutine[Any, Any, None]], options: argparse.Namespace) -> int:
+    """Run a client to its end and return the exit status; why it failed is told on standard error."""
     try:
-        run(options.pop("app"), **options)
-    except (NoApplication, MissingServer) as error:
-        sys.exit(f"telex: {error}")
+        asyncio.run(command(options))
+    except (KeyboardInterrupt, Interrupted):
+        return INTERRUPTED
+    except OutputClosed:
+        # What is left in the buffer goes nowhere, and Python does not complain of it at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Failure as error:
+        print(f"telex: {error}", file=sys.stderr)  # noqa: T201  # what a command says
+        return error.status
+    except (TelexError, OSError, ImportError) as error:
+        print(f"telex: {describe(error, options.timeout)}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
