@@ -48,8 +48,8 @@ PROMISED = {
     ),
     "telex.sync.Client": (
         "active call close compress connect connected disconnect emit has_room id listeners_any listeners_any_outgoing "
-        "manager nsp off off_any off_any_outgoing on on_any on_any_outgoing once prepend_any prepend_any_outgoing reason "
-        "receive recovered send timeout volatile wait wait_room"
+        "manager nsp off off_any off_any_outgoing on on_any on_any_outgoing once prepend_any prepend_any_outgoing "
+        "reason receive recovered send timeout volatile wait wait_room"
     ),
     "telex.sync.Manager": "is_open off on transport",
     "telex.sync.Operator": "call compress emit send timeout volatile",

@@ -324,6 +324,8 @@ async def as_browsers_have_it() -> None:
     async for message in info.readable:
         assert_type(message, str | bytes)
     assert_type((await wss.closed).close_code, int)
+
+
 # Threads and scripts.
 
 

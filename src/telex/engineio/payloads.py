@@ -31,8 +31,8 @@ def measure(packet: Packet) -> int:
     return 2 + (len(packet.wire) + 2) // 3 * 4  # "b" and base64
 
 
-def split(packets: Iterable[Packet], max_bytes: int) -> Iterator[Sequence[Packet]]:
-    """Yield runs of packets whose payloads are no longer than this: what a client sends must not be refused.
+def split(packets: Iterable[Packet], max_bytes: float, max_packets: int) -> Iterator[Sequence[Packet]]:
+    """Yield runs of packets that are one payload each: what a client sends must not be refused.
 
     A packet that is too large by itself is a run by itself.
     """
@@ -40,7 +40,7 @@ def split(packets: Iterable[Packet], max_bytes: int) -> Iterator[Sequence[Packet
     n_bytes = 0
     for packet in packets:
         size = measure(packet)
-        if run and n_bytes + size - 1 > max_bytes:
+        if run and (n_bytes + size - 1 > max_bytes or len(run) == max_packets):
             yield run
             run, n_bytes = [], 0
         run.append(packet)

@@ -142,9 +142,11 @@ def test_retry_after_is_honoured() -> None:
             ws.send("0" + json.dumps(OPEN))
             await admit(Peer(ws))
 
-        async with serve(handle, HOST, 0, process_request=refuse) as server:
-            async with telex.connect(f"http://{HOST}:{server.port}", retry=True, **WEBSOCKET, **FAST):
-                assert times[1] - times[0] >= 1
+        async with (
+            serve(handle, HOST, 0, process_request=refuse) as server,
+            telex.connect(f"http://{HOST}:{server.port}", retry=True, **WEBSOCKET, **FAST),
+        ):
+            assert times[1] - times[0] >= 1
 
     run(main)
 

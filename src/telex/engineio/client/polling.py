@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
@@ -191,10 +192,10 @@ class PollingTransport:
     # What goes.
 
     async def _post(self, packets: Sequence[Packet]) -> None:
-        timeout = self._options.request_timeout or self._options.limits.body_timeout
-        maximum = self.session.max_payload
+        limits, max_bytes = self._options.limits, self.session.max_payload or math.inf
+        timeout = self._options.request_timeout or limits.body_timeout
         try:
-            for portion in payloads.split(packets, maximum) if maximum is not None else [packets]:
+            for portion in payloads.split(packets, max_bytes, limits.max_packets_per_payload):
                 async with asyncio.timeout(timeout):
                     await self._ask("POST", [("Content-Type", "text/plain;charset=UTF-8")], payloads.encode(portion))
         except (OSError, HandshakeError, EnginePacketError) as error:  # of which TimeoutError is one
