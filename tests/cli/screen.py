@@ -20,7 +20,7 @@ __all__ = ["SECONDS", "Screen", "Terminal", "telex_on_terminal"]
 
 T = TypeVar("T")
 
-SECONDS = 30.0
+SECONDS = 20.0
 SEQUENCE = re.compile(r"\x1b\[(\?2004[hl]|[0-9;]*m|K|\d+C|H|2J)")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telex.engineio.packets import Packet, PacketType, message
-from telex.engineio.payloads import SEPARATOR, decode, encode
+from telex.engineio.payloads import SEPARATOR, decode, encode, split
 from telex.errors import EnginePacketError
 from telex.types import Data
 
@@ -109,13 +109,13 @@ def test_any_bytes_are_packets_or_an_engine_packet_error(body: bytes) -> None:
 def test_a_payload_is_split_by_bytes_and_by_packets() -> None:
     packets = [message(text) for text in ("a", "bc", "\u00e9", "x" * 30, "d")]
 
-    def split(max_bytes: float, max_packets: int) -> list[bytes]:
-        return [payloads.encode(run) for run in payloads.split(packets, max_bytes, max_packets)]
+    def payloads(max_bytes: float, max_packets: int) -> list[bytes]:
+        return [encode(run) for run in split(packets, max_bytes, max_packets)]
 
-    whole = payloads.encode(packets)
-    assert split(math.inf, 5) == [whole]
-    assert split(len(whole), 9) == [whole]
-    assert [len(run.split(b"\x1e")) for run in split(math.inf, 2)] == [2, 2, 1]
-    assert [run.count(b"4") for run in split(6, 9)] == [2, 1, 1, 1]  # the large one is alone
-    assert split(1, 9) == [payloads.encode([packet]) for packet in packets]
-    assert b"\x1e".join(split(6, 2)) == whole
+    whole = encode(packets)
+    assert payloads(math.inf, 5) == [whole]
+    assert payloads(len(whole), 9) == [whole]
+    assert [len(run.split(b"\x1e")) for run in payloads(math.inf, 2)] == [2, 2, 1]
+    assert [run.count(b"4") for run in payloads(6, 9)] == [2, 1, 1, 1]  # the large one is alone
+    assert payloads(1, 9) == [encode([packet]) for packet in packets]
+    assert b"\x1e".join(payloads(6, 2)) == whole

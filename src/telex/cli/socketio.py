@@ -154,7 +154,7 @@ class Dialogue:
         self._console = console
         self._client = client
         self._options = options
-        self._words = dict.fromkeys(COMMANDS)
+        self._words: dict[str, None] = dict.fromkeys(COMMANDS)
         self._awaited: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(MAX_PENDING)
         self._n_not_sent = self._n_not_acknowledged = 0

@@ -16,7 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from types import ModuleType
+from importlib import import_module
 from typing import Any
 
 from telex.cli import pipes
@@ -26,10 +26,11 @@ from telex.cli.history import History
 from telex.cli.keys import Key
 from telex.cli.values import escape
 
+termios: Any  # None where there is none: on Windows
 try:
-    import termios
-except ImportError:  # pragma: no cover  # Windows: lines are read as from a pipe
-    termios: ModuleType | None = None  # type: ignore[no-redef]
+    termios = import_module("termios")
+except ImportError:
+    termios = None
 
 __all__ = ["Console", "Style", "until_first"]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import count
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from telex.engineio.fastpath import MessageSender
 from telex.engineio.interfaces import CloseReason, SessionSink, Transport
@@ -61,7 +61,7 @@ class BufferedSender(MessageSender):
 
     __slots__ = ("_buffer", "_buffer_bytes", "_control", "_deadlines", "_lag", "_limits", "_overflow_alarm", "_sink")
 
-    state: Enum
+    state: Any
 
     def __init__(self, transport: Transport, limits: Limits, deadlines: Deadlines) -> None:
         self.transport = transport

@@ -29,6 +29,7 @@ from telex.websocket.connection import ConnectionCore, Role
 from telex.websocket.masking import KEYS
 
 if TYPE_CHECKING:
+    from telex.engineio.interfaces import SessionSink
     from telex.websocket.deflate import DeflateParameters
 
 __all__ = ["StreamTransport"]
@@ -69,7 +70,7 @@ class StreamTransport(WebSocketTransport):
     ) -> None:
         self._limits = limits
         self._is_closed = False
-        self.direct = None
+        self.direct: SessionSink | None = None
         self._stream = stream
         self._owner = owner
         self.plain = stream if deflate is None else None  # while messages can be written to it as they are
