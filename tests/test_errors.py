@@ -25,6 +25,16 @@ EXAMPLES: list[tuple[Exception, str, type[Exception]]] = [
     (errors.Disconnected("ping timeout"), "the socket disconnected: ping timeout", ConnectionError),
     (errors.AckTimeout(5), "no acknowledgement within 5 s", TimeoutError),
     (errors.AckTimeout(0.25, [1]), "no acknowledgement within 0.25 s", TimeoutError),
+    (
+        errors.ConnectError("http://a", "nobody listens"),
+        "could not connect to http://a: nobody listens",
+        ConnectionError,
+    ),
+    (
+        errors.OutboxFull(2, 30),
+        "2 events of 30 bytes wait already: await what emit returns, or raise the limit",
+        errors.TelexError,
+    ),
     (errors.EventInProgress("a1"), "somebody else is at work on the event a1", errors.TelexError),
     (errors.TooManyAcks(3), "the client already owes 3 acknowledgements", errors.TelexError),
     (errors.ConnectRefused(), "Connection refused", ConnectionRefusedError),

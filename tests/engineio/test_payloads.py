@@ -119,3 +119,8 @@ def test_a_payload_is_split_by_bytes_and_by_packets() -> None:
     assert [run.count(b"4") for run in payloads(6, 9)] == [2, 1, 1, 1]  # the large one is alone
     assert payloads(1, 9) == [encode([packet]) for packet in packets]
     assert b"\x1e".join(payloads(6, 2)) == whole
+    assert list(split([], 1, 1)) == []
+    binary = [message(b"\0" * n) for n in (1, 2, 3, 4)]  # 5, 5, 5 and 9 bytes
+    assert [len(run) for run in split(binary, 11, 9)] == [2, 1, 1]
+    assert [len(run) for run in split(binary, 27, 9)] == [4]
+    assert [len(run) for run in split(binary, 26, 9)] == [3, 1]

@@ -26,7 +26,9 @@ def test_a_forgotten_one_is_late_s16() -> None:
     acks = Acks(10)
     answers: list[Any] = []
     acks.expect(5, answers.append)
+    assert acks.ids() == [5]
     acks.forget(5)
+    assert acks.ids() == []
     acks.forget(5)
     assert not acks.resolve(5, [])
     assert answers == []

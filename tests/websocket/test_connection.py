@@ -1058,3 +1058,22 @@ def test_what_a_listener_got_in_another_way_is_counted_too() -> None:
     assert end.core.n_delivered == 2
     end.core.connection_lost()
     assert end.core.n_delivered == 2
+
+
+def test_two_that_part_in_order_end_cleanly() -> None:
+    server, client = pair()
+    assert not server.core.was_clean
+    assert not server.core.has_failed
+    client.core.close(client.now)
+    server.receive(client.wire.take())
+    server.core.finish(server.now)
+    join(client, server)
+    assert (server.core.was_clean, client.core.was_clean) == (True, True)
+    assert (server.core.has_failed, client.core.has_failed) == (False, False)
+
+
+def test_a_peer_that_breaks_a_rule_is_given_up() -> None:
+    end = Core()
+    end.receive(b"\xff\xff")
+    assert end.core.has_failed
+    assert not end.core.was_clean
