@@ -27,7 +27,7 @@ extensions = cythonize(
             f"telex.{module.replace('/', '.')}",
             [f"src/telex/{module}.pyx"],
             include_dirs=["src/telex/streams"],
-            depends=["src/telex/streams/native.h", "src/telex/websocket/_frames.pxd"],
+            depends=["src/telex/streams/native.h", "src/telex/websocket/_frames.pxd", "src/telex/socketio/_pools.pxd"],
             extra_compile_args=flags,
             extra_link_args=SANITIZE[:1] if is_sanitized else [],
         )

@@ -24,6 +24,7 @@ COMPILED = [
     "engineio/_messages.pyx",
     "socketio/_events.pyx",
     "socketio/_pools.pyx",
+    "socketio/_pools.pxd",
 ]
 
 pytestmark = pytest.mark.skipif(IS_PURE, reason="TELEX_PURE: building it once is enough")

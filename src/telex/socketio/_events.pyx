@@ -10,6 +10,8 @@ from cpython.unicode cimport PyUnicode_Substring
 
 cimport cython
 
+from telex.socketio._pools cimport Stepper
+
 from asyncio import CancelledError, _get_running_loop
 from collections.abc import Callable
 from inspect import isawaitable
@@ -276,6 +278,13 @@ cdef class EventReceiver:
         raise NotImplementedError
 
 
+cdef inline bint is_free(inbox) except -1:
+    """Whether an inbox would handle an event at once."""
+    if isinstance(inbox, Stepper):
+        return not ((<Stepper>inbox).is_working or (<Stepper>inbox).is_shut)
+    return inbox.is_free
+
+
 cdef class Emitter:
     """Send and receive events as a socket; see `events.Emitter`."""
 
@@ -325,14 +334,17 @@ cdef class Emitter:
         cdef PyObject *found = PyDict_GetItemWithError(nsp.handlers, event)
         cdef Py_ssize_t n_max, n_args = PyList_GET_SIZE(args), i
         cdef PyObject *given[1 + MAX_ARGS]
+        cdef PyObject **first
+        cdef Py_ssize_t n_given
         cdef bint takes_socket
+        inbox = self._inbox
         handler = None if found is NULL else <object>found
         if (
             not self.is_direct_in
             or handler is None
             or nsp.catch_alls
             or n_args < handler.n_min
-            or (self._inbox is not None and not self._inbox.is_free)
+            or (inbox is not None and not is_free(inbox))
         ):
             self._receive_event(event, args, ack_id, n_bytes)
             return 0
@@ -343,22 +355,25 @@ cdef class Emitter:
                 PyList_SetSlice(args, n_max, n_args, <object>NULL)
                 n_args = n_max
         takes_socket = handler.takes_socket
+        if n_args <= MAX_ARGS:
+            given[0] = <PyObject *>self
+            for i in range(n_args):
+                given[1 + i] = PyList_GET_ITEM(args, i)
+            first, n_given = &given[0], 1 + n_args
+            if not takes_socket:
+                first, n_given = &given[1], n_args
         if handler.is_async:
-            if self._inbox is None or handler.is_concurrent:
+            if inbox is None or handler.is_concurrent:
                 self._receive_event(event, args, ack_id, n_bytes)
+            elif n_args <= MAX_ARGS and isinstance(inbox, Stepper):
+                (<Stepper>inbox).begin(self.connection.loop, handler, first, n_given, ack_id, n_bytes)
             else:
-                self._inbox.step(handler, (self, *args) if takes_socket else tuple(args), ack_id, n_bytes)
+                inbox.step(handler, (self, *args) if takes_socket else tuple(args), ack_id, n_bytes)
             return 0
         try:
             function = handler.function
             if n_args <= MAX_ARGS:
-                given[0] = <PyObject *>self
-                for i in range(n_args):
-                    given[1 + i] = PyList_GET_ITEM(args, i)
-                if takes_socket:
-                    result = _vectorcall(<PyObject *>function, given, 1 + n_args, NULL)
-                else:
-                    result = _vectorcall(<PyObject *>function, given + 1, n_args, NULL)
+                result = _vectorcall(<PyObject *>function, first, n_given, NULL)
             elif takes_socket:
                 result = function(self, *args)
             else:

@@ -1,11 +1,13 @@
 # cython: language_level=3, auto_pickle=False
 """The compiled twin of `pools.py`, which is its specification and says what everything here means."""
 
+from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
 from asyncio import CancelledError, current_task, get_running_loop
 from asyncio.tasks import _enter_task, _leave_task
+import asyncio.tasks
 
 from telex.socketio.runners import Runner, Suspended
 
@@ -18,30 +20,78 @@ cdef extern from *:
         PYGEN_ERROR
         PYGEN_NEXT
     PySendResult PyIter_Send(object coroutine, object value, PyObject **result)
-    object PyObject_Call(object function, object args, PyObject *kwargs)
+    ctypedef struct PyTupleObject:
+        PyObject *ob_item[1]
+    object _vectorcall "PyObject_Vectorcall"(PyObject *function, PyObject **args, size_t n, PyObject *kwnames)
 
 __all__ = ["Pool", "Stepper"]
+
+
+cdef dict find_current_tasks():
+    """Return the table that `_enter_task` and `_leave_task` keep, by loop; None where there is none to be had.
+
+    To write there what they would spares two calls for each coroutine. CPython 3.14 keeps it elsewhere.
+    """
+    cdef object table = getattr(asyncio.tasks, "_current_tasks", None)
+    key, value = object(), object()
+    if not isinstance(table, dict):
+        return None
+    try:
+        _enter_task(key, value)
+    except Exception:
+        return None
+    is_there = table.get(key) is value
+    _leave_task(key, value)
+    return table if is_there and key not in table else None
+
+
+cdef dict _current_tasks = find_current_tasks()
+
+
+cdef inline object enter(loop, task):
+    """Make a task the current one; return the one that was, or None."""
+    cdef PyObject *found
+    if _current_tasks is None:
+        interrupted = current_task(loop)
+        if interrupted is not None:
+            _leave_task(loop, interrupted)
+        _enter_task(loop, task)
+        return interrupted
+    found = PyDict_GetItemWithError(_current_tasks, loop)
+    interrupted = None if found is NULL else <object>found
+    _current_tasks[loop] = task
+    return interrupted
+
+
+cdef inline int leave(loop, task, interrupted) except -1:
+    """Make the task that was the current one again."""
+    if _current_tasks is None:
+        _leave_task(loop, task)
+        if interrupted is not None:
+            _enter_task(loop, interrupted)
+    elif interrupted is None:
+        del _current_tasks[loop]
+    else:
+        _current_tasks[loop] = interrupted
+    return 0
 
 
 cdef class Pool:
     """Lend the runners of one event loop; see `pools.Pool`."""
 
-    cdef readonly list parked
-
     def __init__(self):
         self.parked = []
 
-    cpdef step(self, coroutine):
+    def step(self, coroutine):
         """Run a coroutine to its end or to its first suspension; see `pools.Pool.step`."""
+        return self.begin(get_running_loop(), coroutine)
+
+    cdef begin(self, loop, coroutine):
         cdef PyObject *found = NULL
         cdef PySendResult outcome = PYGEN_ERROR
-        loop = get_running_loop()
         runner = self.parked.pop() if self.parked else Runner(loop, self.parked)
         task, context = runner.task, PyContext_CopyCurrent()
-        interrupted = current_task(loop)
-        if interrupted is not None:  # whose turn it is again afterwards
-            _leave_task(loop, interrupted)
-        _enter_task(loop, task)
+        interrupted = enter(loop, task)  # whose turn it is again afterwards
         try:
             PyContext_Enter(context)
             try:
@@ -51,14 +101,18 @@ cdef class Pool:
             finally:
                 PyContext_Exit(context)
         finally:
-            _leave_task(loop, task)
-            if interrupted is not None:
-                _enter_task(loop, interrupted)
+            leave(loop, task, interrupted)
             if outcome != PYGEN_NEXT and not task.cancelling():  # else it ends when it wakes
                 self.parked.append(runner)
         result = <object>found
         Py_XDECREF(found)
         return result if outcome == PYGEN_RETURN else Suspended(runner, coroutine, result, context)
+
+
+cdef tuple as_tuple(PyObject **items, Py_ssize_t n_items):
+    """Return arguments as a program has them."""
+    cdef Py_ssize_t i
+    return tuple([<object>items[i] for i in range(n_items)])
 
 
 cdef int _raise() except -1:
@@ -69,32 +123,33 @@ cdef int _raise() except -1:
 cdef class Stepper:
     """Begin the coroutine handlers of one socket; see `pools.Stepper`."""
 
-    cdef public bint is_working
-    cdef public bint is_shut
-    cdef public object _customer
-    cdef public Pool _pool
-    cdef public object _queue
-
     @property
     def is_free(self):
         """Whether an event would be handled at once."""
         return not (self.is_working or self.is_shut)
 
-    def step(self, handler, tuple args not None, ack_id, n_bytes):
+    def step(self, handler, tuple args not None, ack_id, Py_ssize_t n_bytes):
         """Begin a coroutine function's call for an event; see `pools.Stepper.step`."""
+        self.begin(get_running_loop(), handler, (<PyTupleObject *>args).ob_item, len(args), ack_id, n_bytes)
+
+    cdef int begin(
+        self, loop, handler, PyObject **given, Py_ssize_t n_given, ack_id, Py_ssize_t n_bytes
+    ) except -1:
         self.is_working = True  # an event that comes meanwhile waits
         try:
-            result = self._pool.step(PyObject_Call(handler.function, args, NULL))
+            function = handler.function
+            result = self._pool.begin(loop, _vectorcall(<PyObject *>function, given, n_given, NULL))
             if type(result) is Suspended:
-                self._suspend(handler, args, ack_id, n_bytes, result)
-                return
+                self._suspend(handler, as_tuple(given, n_given), ack_id, n_bytes, result)
+                return 0
             if ack_id is not None:
                 self._customer.reply(ack_id, result)
         except (Exception, CancelledError) as error:
-            self._fail(handler, args, error)
+            self._fail(handler, as_tuple(given, n_given), error)
         self.is_working = False
         if self._queue:
             self._go_on()
+        return 0
 
     def _suspend(self, handler, args, ack_id, n_bytes, suspended):
         """Have the rest of a call done by its runner: the subclass's."""
