@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import asyncio.tasks
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -68,3 +71,28 @@ def test_the_usual_way_is_no_longer_than_it_must_be(part: type, base: type) -> N
     short = {name for name in vars(base) if not name.startswith("_")}
     mine = {name for name in short if any(name in vars(each) for each in part.__mro__[: part.__mro__.index(base)])}
     assert {name for name in mine if getattr(part, name) is not getattr(base, name)} <= {"send"}
+
+
+def test_the_table_of_current_tasks_is_the_one_that_asyncio_reads() -> None:
+    table = telex.native.current_tasks()
+    if sys.version_info < (3, 12):
+        assert table is not None
+
+    async def main() -> None:
+        assert table is None or table[asyncio.get_running_loop()] is asyncio.current_task()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("hidden", [None, [], {}], ids=["none", "no table", "another table"])
+def test_a_table_that_asyncio_does_not_read_is_none(monkeypatch: pytest.MonkeyPatch, hidden: object) -> None:
+    monkeypatch.setattr(asyncio.tasks, "_current_tasks", hidden)
+    assert telex.native.current_tasks() is None
+
+
+def test_where_asyncio_lets_nobody_enter_a_task_there_is_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("not the running loop")
+
+    monkeypatch.setattr(asyncio.tasks, "_enter_task", refuse)
+    assert telex.native.current_tasks() is None

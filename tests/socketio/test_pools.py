@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import subprocess
 import sys
 import types
 import weakref
@@ -20,7 +21,7 @@ from telex.socketio.handlers import Handler
 from telex.socketio.runners import MAX_PARKED, Suspended
 from tests.memory import ROUNDS, blocks_kept
 from tests.serving.live import LOOPS
-from tests.twins import TWINS, twin_of
+from tests.twins import IS_PURE, TWINS, twin_of
 
 SECONDS = 20.0
 
@@ -716,3 +717,51 @@ def test_a_stepper_alone_leaves_the_rest_to_its_subclass(twin: Any, play: Play) 
                 stepper.step(handler_of(function), (), None, 0)
 
     play(main)
+
+
+@pytest.mark.skipif(
+    IS_PURE or not hasattr(asyncio.tasks, "_current_tasks"),
+    reason="the compiled twin looks for asyncio's table, the other asks asyncio",
+)
+def test_where_asyncio_shows_no_table_of_current_tasks_it_is_asked() -> None:
+    """As on CPython 3.14, which keeps it elsewhere."""
+    program = """
+import asyncio
+import asyncio.tasks
+table, asyncio.tasks._current_tasks = asyncio.tasks._current_tasks, None
+from telex.socketio.starting import pool_of, start
+from telex.socketio._pools import Pool
+asyncio.tasks._current_tasks = table
+
+seen = []
+
+async def inner():
+    seen.append(asyncio.current_task())
+    await asyncio.sleep(0)
+    seen.append(asyncio.current_task())
+
+async def main():
+    assert type(pool_of(asyncio.get_running_loop())) is Pool
+    task = start(inner())
+    seen.append(asyncio.current_task())
+    await task
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    def begin():
+        start(inner())
+        seen.append(asyncio.current_task())
+        loop.call_soon(loop.call_soon, done.set_result, None)
+
+    loop.call_soon(begin)
+    await done
+    return asyncio.current_task()
+
+me = asyncio.run(main())
+first, mine, second, third, none, fourth = seen
+assert first is second and third is fourth, seen
+assert mine is me and none is None, seen
+assert me not in (first, third), seen
+print("all right")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("all right\n", "")

@@ -7,8 +7,8 @@ from cpython.ref cimport Py_XDECREF
 
 from asyncio import CancelledError, current_task, get_running_loop
 from asyncio.tasks import _enter_task, _leave_task
-import asyncio.tasks
 
+from telex.native import current_tasks
 from telex.socketio.runners import Runner, Suspended
 
 cdef extern from *:
@@ -27,25 +27,7 @@ cdef extern from *:
 __all__ = ["Pool", "Stepper"]
 
 
-cdef dict find_current_tasks():
-    """Return the table that `_enter_task` and `_leave_task` keep, by loop; None where there is none to be had.
-
-    To write there what they would spares two calls for each coroutine. CPython 3.14 keeps it elsewhere.
-    """
-    cdef object table = getattr(asyncio.tasks, "_current_tasks", None)
-    key, value = object(), object()
-    if not isinstance(table, dict):
-        return None
-    try:
-        _enter_task(key, value)
-    except Exception:
-        return None
-    is_there = table.get(key) is value
-    _leave_task(key, value)
-    return table if is_there and key not in table else None
-
-
-cdef dict _current_tasks = find_current_tasks()
+cdef dict _current_tasks = current_tasks()
 
 
 cdef inline object enter(loop, task):

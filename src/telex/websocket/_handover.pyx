@@ -7,8 +7,9 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF
 
 cimport cython
 
-import sys
-from asyncio import CancelledError, current_task, get_running_loop, tasks
+from asyncio import CancelledError, current_task, get_running_loop
+
+from telex.native import current_tasks
 from collections import deque
 
 cdef extern from *:
@@ -32,8 +33,7 @@ cdef extern from *:
 
 __all__ = ["Acted", "Handover"]
 
-# What `current_task` looks into, which is a function in Python up to 3.11, and in C from then on.
-cdef dict _current_tasks = tasks._current_tasks if sys.version_info < (3, 12) else None
+cdef dict _current_tasks = current_tasks()
 
 
 cdef inline object _current_task(object loop):
