@@ -740,25 +740,28 @@ async def inner():
     await asyncio.sleep(0)
     seen.append(asyncio.current_task())
 
+async def turns():
+    while len(seen) % 3:
+        await asyncio.sleep(0)
+
 async def main():
     assert type(pool_of(asyncio.get_running_loop())) is Pool
-    task = start(inner())
+    start(inner())
     seen.append(asyncio.current_task())
-    await task
-    loop = asyncio.get_running_loop()
-    done = loop.create_future()
+    await turns()
+
     def begin():
         start(inner())
         seen.append(asyncio.current_task())
-        loop.call_soon(loop.call_soon, done.set_result, None)
 
-    loop.call_soon(begin)
-    await done
+    asyncio.get_running_loop().call_soon(begin)
+    await asyncio.sleep(0)
+    await turns()
     return asyncio.current_task()
 
 me = asyncio.run(main())
 first, mine, second, third, none, fourth = seen
-assert first is second and third is fourth, seen
+assert first is second and third is fourth and None not in (first, third), seen
 assert mine is me and none is None, seen
 assert me not in (first, third), seen
 print("all right")
