@@ -45,6 +45,8 @@ asked = hooked()
 asked_behind = layer(hooked())
 """
 
+pytestmark = pytest.mark.skipif(IS_PURE, reason="uvicorn accepts connections there, and always goes through ASGI")
+
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 SECONDS = 10.0
 VARYING = re.compile(rb'(?im)^(date: .*|set-cookie: io=[^;]*)|"sid":"[^"]*"|host: \S+|127\.0\.0\.1:\d+|sid=[\w-]+')
@@ -135,7 +137,6 @@ def test_what_a_client_sees_is_the_same(programs: dict[str, ServerProgram], one:
         assert b'"type":"\'websocket\'"' in answer  # the whole scope is there for who asks for it
 
 
-@pytest.mark.skipif(IS_PURE, reason="connections are accepted by uvicorn there, and always go through ASGI")
 def test_a_server_alone_is_not_asked_by_way_of_asgi(tmp_path: Path) -> None:
     (tmp_path / "counted.py").write_text(
         "import telex\n"
